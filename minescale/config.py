@@ -151,7 +151,7 @@ def config_sources(file: str | Path | None = None, overrides: Mapping[str, Any] 
 
 def _layered(file: str | Path | None, overrides: Mapping[str, Any] | None) -> tuple[Config, dict[str, str]]:
     config = Config()
-    sources = {path: "default" for path in _flatten(dataclasses.asdict(config))}
+    sources = dict.fromkeys(_flatten(dataclasses.asdict(config)), "default")
     layers = [
         (f"file {file}", _flatten(_read_yaml(Path(file))) if file else {}),
         ("environment", _from_environment()),

@@ -34,7 +34,7 @@ def auto_crs(bbox: BBox) -> str:
     zone = min(int((lon + 180) // 6) + 1, 60)
     meridian = zone * 6 - 183
     west_off = (bbox.west - meridian + 180) % 360 - 180
-    if -6 <= west_off and west_off + bbox.width <= 6 and -80 <= bbox.south and bbox.north <= 84:
+    if west_off >= -6 and west_off + bbox.width <= 6 and bbox.south >= -80 and bbox.north <= 84:
         return f"EPSG:{(32600 if lat >= 0 else 32700) + zone}"
     crs = pyproj.CRS.from_dict(
         {"proj": "laea", "lat_0": round(lat, 2), "lon_0": round(lon, 2), "datum": "WGS84", "units": "m"}
@@ -115,7 +115,7 @@ class MosaicGrid:
         factors: tuple[int, ...] = (1,),
         anchor: tuple[float, float] = (0.0, 0.0),
     ) -> MosaicGrid:
-        """The smallest grid that covers ``bbox``, snapped outwards to the coarsest cells counted from ``anchor`` (x, y).
+        """The smallest grid over ``bbox``, snapped outwards to the coarsest cells counted from ``anchor`` (x, y).
 
         With ``anchor`` at the corner of a source image of the same CRS and pixel size, source pixels are
         used as they are.
