@@ -106,7 +106,7 @@ _DATE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A closed span of time in UTC: ``start <= t <= end``."""
+    """A closed span of time in UTC, to the second: ``start <= t <= end``."""
 
     start: dt.datetime
     end: dt.datetime
@@ -152,13 +152,14 @@ class Period:
             begin = dt.datetime(year, month, 1, tzinfo=dt.UTC)
             month += months
             year, month = (year + 1, month - 12) if month > 12 else (year, month)
-            finish = dt.datetime(year, month, 1, tzinfo=dt.UTC) - dt.timedelta(microseconds=1)
+            finish = dt.datetime(year, month, 1, tzinfo=dt.UTC) - dt.timedelta(seconds=1)
             yield Period(max(begin, self.start), min(finish, self.end))
             if finish >= self.end:
                 return
 
     def contains(self, moment: dt.datetime) -> bool:
-        return self.start <= moment <= self.end
+        """True within the span; the fraction of a second does not count."""
+        return self.start <= moment.replace(microsecond=0) <= self.end
 
     def isoformat(self) -> str:
         """RFC 3339 interval as STAC APIs take it."""
@@ -184,7 +185,7 @@ def _span(text: str) -> tuple[dt.datetime, dt.datetime]:
     start = dt.datetime(y, m, d, tzinfo=dt.UTC)
     last_month = m if month else 12
     last_day = d if day else calendar.monthrange(y, last_month)[1]
-    end = dt.datetime(y, last_month, last_day, 23, 59, 59, 999999, tzinfo=dt.UTC)
+    end = dt.datetime(y, last_month, last_day, 23, 59, 59, tzinfo=dt.UTC)
     return start, end
 
 

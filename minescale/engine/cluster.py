@@ -1,0 +1,99 @@
+"""Where tiles run: a local cluster, this process's threads, or a scheduler that is already there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from minescale.config import EngineConfig
+from minescale.errors import RemoteUnreachable, UsageError
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+"""A worker is one core's worth of compute; libraries that start their own threads would fight over it."""
+
+_CONNECT_TIMEOUT_S = 20
+
+
+def worker_count(config: EngineConfig) -> int:
+    """Workers of a local cluster."""
+    return config.workers or os.cpu_count() or 1
+
+
+def memory_limit_bytes(config: EngineConfig) -> int:
+    """Memory each local worker may take."""
+    if config.memory_limit_gb is not None:
+        return int(config.memory_limit_gb * 1e9)
+    return int(psutil.virtual_memory().total * 0.9 / worker_count(config))
+
+
+@contextlib.contextmanager
+def connect(config: EngineConfig) -> Iterator[Any]:
+    """A ``distributed.Client`` for the configured cluster; a cluster that was started here is closed again.
+
+    Raises
+    ------
+    RemoteUnreachable
+        where a scheduler address or file does not lead to a scheduler.
+    """
+    import dask
+    from distributed import Client, LocalCluster
+
+    with contextlib.ExitStack() as stack:
+        # Our tasks are deterministic: an error inside one repeats, so only a lost worker is retried for free.
+        stack.enter_context(
+            dask.config.set(
+                {
+                    "distributed.scheduler.allowed-failures": config.retries,
+                    "distributed.worker.memory.target": False,
+                    "distributed.worker.memory.spill": False,
+                    "distributed.worker.memory.pause": False,
+                    "distributed.comm.timeouts.connect": f"{_CONNECT_TIMEOUT_S}s",
+                }
+            )
+        )
+        if config.cluster in {"local", "inline"}:
+            inline = config.cluster == "inline"
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=1 if inline else worker_count(config),
+                    threads_per_worker=1,
+                    processes=not inline,
+                    memory_limit=None if inline else memory_limit_bytes(config),
+                    dashboard_address=None,
+                    env={name: "1" for name in _ONE_THREAD},
+                    silence_logs=40,
+                )
+                if not inline
+                else LocalCluster(
+                    n_workers=1, threads_per_worker=1, processes=False, memory_limit=None, dashboard_address=None
+                )
+            )
+            yield stack.enter_context(Client(cluster))
+            return
+        yield stack.enter_context(_remote(Client, config.cluster))
+
+
+def _remote(client: Any, address: str) -> Any:
+    try:
+        if "://" in address:
+            return client(address, timeout=_CONNECT_TIMEOUT_S)
+        if Path(address).is_file():
+            return client(scheduler_file=address, timeout=_CONNECT_TIMEOUT_S)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise RemoteUnreachable(
+            "no Dask scheduler answers", got=f"{address}: {error}", expected="a running scheduler"
+        ) from error
+    raise UsageError(
+        "cluster is not understood", got=address, expected="local | inline | tcp://host:port | path of a scheduler file"
+    )
+
+
+def has_gpus(client: Any) -> bool:
+    """True where workers announce a ``GPU`` resource: then reading and inference run as chained tasks."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return any(worker.get("resources", {}).get("GPU", 0) > 0 for worker in workers)

@@ -1,0 +1,313 @@
+"""Run a plan: a bounded window of tile futures on Dask, the ledger after the data, a clean stop at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import json
+import time as clock
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from minescale.engine import events
+from minescale.engine.agenda import FINISHED, Agenda
+from minescale.engine.cluster import connect, has_gpus
+from minescale.engine.task import (
+    FillJob,
+    FillResult,
+    TileJob,
+    TileResult,
+    compose_tile,
+    fill_pruned,
+    infer_tile,
+    process_tile,
+)
+from minescale.errors import StoreError
+from minescale.planning.plan import LOSSES_FILE, MOSAIC_FILE, ScanPlan
+from minescale.planning.run_dir import RunDir
+from minescale.sources.access import Access
+from minescale.store.layout import MosaicLayout
+from minescale.store.ledger import Ledger, TileState
+from minescale.store.template import create_mosaic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When to stop early; everything finished by then is kept and the same command continues."""
+
+    max_cost: float | None = None
+    """Money, by the prices in the settings."""
+    deadline: dt.datetime | None = None
+    """Submit no tile after this moment (with time zone)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """What one execution did (a resumed run has several)."""
+
+    run_id: str
+    done: int
+    """Tiles finished by this execution, at every level."""
+    failed: int
+    remaining: int
+    seconds: float
+    cpu_seconds: float
+    bytes_read: int
+    requests: int
+    peak_rss: int
+    """Highest resident memory seen in one worker, in bytes."""
+    workers: int
+    stopped: str
+    """Why it stopped early; empty at a regular end."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def layout_of(plan: ScanPlan) -> MosaicLayout:
+    """The mosaic a plan writes."""
+    return MosaicLayout(
+        grid=plan.grid,
+        periods=plan.periods,
+        chunk=plan.config.store.chunk,
+        shards=plan.config.store.shards,
+        provenance={
+            "run_id": plan.run_id,
+            "model": plan.request.model,
+            "model_digest": [level.model_digest for level in plan.levels],
+            "scenes_digest": plan.scenes_digest,
+            "catalog": plan.request.catalog,
+            "sensor": plan.sensor,
+            "threshold": plan.threshold,
+        },
+    )
+
+
+def run_plan(
+    plan: ScanPlan, folder: RunDir, *, limits: Limits | None = None, listeners: Sequence[events.Listener] = ()
+) -> RunReport:
+    """Run every tile that the ledger does not show as finished.
+
+    Returns when all is done, a limit is reached or tiles have failed; the report says which.
+
+    Raises
+    ------
+    StoreError
+        where the mosaic cannot be written (full disk, read-only): what was written stays, and is in the ledger.
+    KeyboardInterrupt
+        after the ledger has been flushed.
+    """
+    create_mosaic(folder.path(MOSAIC_FILE), layout_of(plan))
+    ledger = Ledger.open(folder.path(MOSAIC_FILE))
+    with connect(plan.config.engine) as client:
+        execution = _Execution(plan, folder, ledger, client, limits or Limits(), listeners)
+        with execution.flushing():
+            return execution.run()
+
+
+class _Execution:
+    def __init__(
+        self,
+        plan: ScanPlan,
+        folder: RunDir,
+        ledger: Ledger,
+        client: Any,
+        limits: Limits,
+        listeners: Sequence[events.Listener],
+    ) -> None:
+        self.plan, self.folder, self.ledger, self.client = plan, folder, ledger, client
+        self.limits, self.listeners = limits, listeners
+        self.started = clock.monotonic()
+        self.flushed = self.started
+        self.done = self.failed = self.bytes_read = self.requests = self.peak_rss = 0
+        self.cpu_seconds = 0.0
+        self.workers = 1
+        self.losses: dict[tuple[object, ...], dict[str, Any]] = {}
+        self.unmasked_told = False
+
+    def emit(self, event: events.Event) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+    def run(self) -> RunReport:
+        slots = sum(w["nthreads"] for w in self.client.scheduler_info(n_workers=-1)["workers"].values())
+        self.workers = max(slots, 1)
+        chained = has_gpus(self.client)
+        self._announce()
+        agenda = Agenda(
+            self.plan,
+            self.ledger,
+            self.folder.root,
+            Access.capture(self.plan.config.read),
+            on_added=lambda level, tiles: self.emit(events.TilesAdded(level=level, tiles=tiles)),
+        )
+        stopped = self._drain(agenda, chained)
+        self.ledger.flush()
+        counts = [agenda.counts(level.level) for level in self.plan.levels]
+        report = RunReport(
+            run_id=self.plan.run_id,
+            done=self.done,
+            failed=sum(c[TileState.FAILED] for c in counts),
+            remaining=sum(c[TileState.PENDING] for c in counts),
+            seconds=clock.monotonic() - self.started,
+            cpu_seconds=self.cpu_seconds,
+            bytes_read=self.bytes_read,
+            requests=self.requests,
+            peak_rss=self.peak_rss,
+            workers=self.workers,
+            stopped=stopped,
+        )
+        self.emit(
+            events.RunFinished(
+                done=report.done,
+                failed=report.failed,
+                remaining=report.remaining,
+                seconds=report.seconds,
+                stopped=stopped,
+            )
+        )
+        return report
+
+    def _announce(self) -> None:
+        states = [self.ledger.get(level.level, "state") for level in self.plan.levels]
+        resumed = sum(int((s == state).sum()) for s in states for state in FINISHED)
+        self.emit(
+            events.RunStarted(
+                run_id=self.plan.run_id,
+                out=self.folder.root,
+                workers=self.workers,
+                dashboard=self.client.dashboard_link or "",
+                resumed_tiles=resumed,
+            )
+        )
+        for level in reversed(self.plan.levels):
+            self.emit(events.LevelStarted(level=level.level, resolution=level.resolution, tiles=0))
+
+    def _drain(self, agenda: Agenda, chained: bool) -> str:
+        """Keep the window of futures full until nothing is left or a limit says stop; return why it stopped."""
+        from distributed import as_completed
+
+        running: dict[str, TileJob | FillJob] = {}
+        window = self.plan.config.engine.in_flight * self.workers
+        completed = as_completed()
+        stopped = ""
+        while True:
+            stopped = stopped or self._limit_reached()
+            while agenda and len(running) < window and not stopped:
+                job = agenda.pop()
+                future = self._submit(job, chained)
+                running[future.key] = job
+                completed.add(future)
+            if not running:
+                return stopped
+            future = next(completed)
+            job = running.pop(future.key)
+            self._take(agenda, job, future)
+            if clock.monotonic() - self.flushed > self.plan.config.engine.flush_s:
+                self.flush()
+
+    def _submit(self, job: TileJob | FillJob, chained: bool) -> Any:
+        retries = self.plan.config.engine.retries
+        if isinstance(job, FillJob):
+            name = f"fill-{job.run_id}-{job.time}-{job.keys[0]}"
+            return self.client.submit(fill_pruned, job, key=name, retries=retries)
+        name = f"{job.run_id}-{job.time}-{job.key}"
+        priority = job.key.level  # the coarse level decides what the fine one may skip
+        if not chained:
+            return self.client.submit(process_tile, job, key=f"tile-{name}", retries=retries, priority=priority)
+        composed = self.client.submit(compose_tile, job, key=f"compose-{name}", retries=retries, priority=priority)
+        return self.client.submit(
+            infer_tile, job, composed, key=f"tile-{name}", retries=retries, priority=priority, resources={"GPU": 1}
+        )
+
+    def _take(self, agenda: Agenda, job: TileJob | FillJob, future: Any) -> None:
+        error = future.exception()
+        if isinstance(error, StoreError):
+            raise error
+        if error is not None:
+            self.failed += 1
+            agenda.fail(job)
+            key = job.keys[0] if isinstance(job, FillJob) else job.key
+            self.emit(events.TileFailed(time=job.time, key=key, message=f"{type(error).__name__}: {error}"))
+            return
+        result = future.result()
+        future.release()
+        agenda.finish(result)
+        if isinstance(result, FillResult):
+            self.done += len(result.rows)
+            for key, _, _, highest in result.rows:
+                self.emit(
+                    events.TileDone(time=result.time, key=key, seconds=0.0, bytes_read=0, max_probability=highest)
+                )
+            return
+        self._count(result)
+
+    def _count(self, result: TileResult) -> None:
+        self.done += 1
+        self.bytes_read += result.bytes_read
+        self.requests += result.requests
+        self.cpu_seconds += result.cpu_seconds
+        self.peak_rss = max(self.peak_rss, result.peak_rss)
+        for loss in result.losses:
+            lost = events.SceneLost(
+                time=result.time,
+                key=result.key,
+                scene_id=loss.scene_id,
+                band=loss.band,
+                cause=loss.cause,
+                attempts=loss.attempts,
+                message=loss.message,
+            )
+            self.losses[result.time, str(result.key), loss.scene_id, loss.band] = events.event_dict(lost)
+            self.emit(lost)
+        if result.unmasked and not self.unmasked_told:
+            self.unmasked_told = True
+            self.emit(
+                events.Notice(
+                    message=f"scenes without a quality band are used unmasked (such as {result.unmasked[0]}): "
+                    "their clouds count as ground"
+                )
+            )
+        self.emit(
+            events.TileDone(
+                time=result.time,
+                key=result.key,
+                seconds=result.seconds,
+                bytes_read=result.bytes_read,
+                max_probability=result.max_probability,
+            )
+        )
+
+    def _limit_reached(self) -> str:
+        if self.limits.deadline is not None and dt.datetime.now(dt.UTC) >= self.limits.deadline:
+            return f"deadline {self.limits.deadline:%Y-%m-%d %H:%M:%S %Z} reached"
+        if self.limits.max_cost is not None and self.spent() >= self.limits.max_cost:
+            return f"cost limit {self.limits.max_cost:g} reached"
+        return ""
+
+    def spent(self) -> float:
+        """Money spent by this execution, by the configured prices."""
+        cost = self.plan.config.cost
+        hours = (clock.monotonic() - self.started) / 3600 * self.workers
+        return self.bytes_read / 1e9 * cost.price_per_gb + hours * cost.price_per_worker_hour
+
+    def flush(self) -> None:
+        self.ledger.flush()
+        if self.losses:
+            rows = [self.losses[key] for key in sorted(self.losses, key=str)]
+            self.folder.write_text(LOSSES_FILE, "".join(json.dumps(row) + "\n" for row in rows))
+        self.flushed = clock.monotonic()
+
+    @contextlib.contextmanager
+    def flushing(self) -> Iterator[None]:
+        """Whatever ends the run, what is done goes into the ledger first."""
+        if self.folder.exists(LOSSES_FILE):
+            for line in self.folder.read_text(LOSSES_FILE).splitlines():
+                row = json.loads(line)
+                self.losses[row["time"], row["key"], row["scene_id"], row["band"]] = row
+        try:
+            yield
+        finally:
+            self.flush()

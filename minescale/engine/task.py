@@ -1,0 +1,179 @@
+"""The unit of distributed work: one tile of one period. Pure and idempotent; pixels never travel to the driver."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time as clock
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minescale.cube.compose import Composite, compose
+from minescale.engine.context import WorkerContext, worker_context
+from minescale.models.windows import predict_tile
+from minescale.planning.pyramid import child_scores
+from minescale.sensors import SENSORS
+from minescale.sources.access import Access
+from minescale.sources.failures import ReadFailure
+from minescale.store.codes import encode_probability
+from minescale.store.mosaic import TileArrays
+from minescale.types import TileKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileJob:
+    run_dir: str
+    run_id: str
+    access: Access
+    time: int
+    """Position of the period."""
+    key: TileKey
+    scenes: tuple[int, ...]
+    """Positions in the run's scene table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillJob:
+    """Write the coarse result into tiles that were pruned."""
+
+    run_dir: str
+    run_id: str
+    access: Access
+    time: int
+    keys: tuple[TileKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComposedTile:
+    """A tile read and composited, on its way to the model."""
+
+    composite: Composite
+    seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileResult:
+    """What the driver learns of a tile: a few hundred bytes."""
+
+    time: int
+    key: TileKey
+    n_scenes: int
+    layers_used: int
+    bytes_read: int
+    requests: int
+    seconds: float
+    cpu_seconds: float
+    max_probability: float
+    clear_share: float
+    """Share of the tile's pixels with a probability."""
+    seen_px: int
+    mine_px: int
+    scores: NDArray[np.float32] | None
+    """(child_y, child_x) coarse score of each child; None at the finest level."""
+    losses: tuple[ReadFailure, ...]
+    unmasked: tuple[str, ...]
+    peak_rss: int
+    """Highest resident memory of the worker process so far, in bytes."""
+
+    @property
+    def n_failed(self) -> int:
+        return len({loss.scene_id for loss in self.losses})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillResult:
+    time: int
+    rows: tuple[tuple[TileKey, int, int, float], ...]
+    """(key, seen pixels, mine pixels, highest probability) of each pruned tile."""
+
+
+def process_tile(job: TileJob) -> TileResult:
+    """Read, composite, predict and write one tile."""
+    return infer_tile(job, compose_tile(job))
+
+
+def compose_tile(job: TileJob) -> ComposedTile:
+    """The CPU half: read the tile's scenes, halo included, and composite them."""
+    started, cpu = clock.perf_counter(), clock.process_time()
+    context = worker_context(job.run_dir, job.run_id, job.access)
+    plan = context.plan
+    level = plan.levels[job.key.level]
+    composite = compose(
+        [plan.scenes[i] for i in job.scenes],
+        plan.grid.tile_geobox(job.key, level.halo),
+        level.bands,
+        sensor=SENSORS[plan.sensor],
+        reader=context.reader,
+        mask=plan.config.mask,
+        composite=plan.config.composite,
+    )
+    return ComposedTile(
+        composite=composite, seconds=clock.perf_counter() - started, cpu_seconds=clock.process_time() - cpu
+    )
+
+
+def infer_tile(job: TileJob, composed: ComposedTile) -> TileResult:
+    """The model half (CPU or GPU): predict the tile's core and write it as whole chunks."""
+    started, cpu = clock.perf_counter(), clock.process_time()
+    context = worker_context(job.run_dir, job.run_id, job.access)
+    plan, key, composite = context.plan, job.key, composed.composite
+    halo = plan.levels[key.level].halo
+    probability = encode_probability(predict_tile(context.predictor(key.level), composite.data, halo))
+    core = np.s_[halo : composite.data.shape[1] - halo, halo : composite.data.shape[2] - halo]
+    tile = TileArrays(
+        probability=probability,
+        clear_count=composite.clear_count[core],
+        reason=composite.reason[core],
+        level=np.full(probability.shape, key.level, np.uint8),
+    )
+    context.mosaic.write_tile(job.time, key, tile)
+    seen, mine, highest = tile_numbers(probability, plan.threshold)
+    return TileResult(
+        time=job.time,
+        key=key,
+        n_scenes=composite.n_scenes,
+        layers_used=composite.layers_used,
+        bytes_read=composite.bytes_read,
+        requests=composite.requests,
+        seconds=composed.seconds + clock.perf_counter() - started,
+        cpu_seconds=composed.cpu_seconds + clock.process_time() - cpu,
+        max_probability=highest,
+        clear_share=seen / probability.size,
+        seen_px=seen,
+        mine_px=mine,
+        scores=child_scores(plan.grid, key, probability) if key.level > 0 else None,
+        losses=composite.losses,
+        unmasked=composite.unmasked,
+        peak_rss=peak_rss(),
+    )
+
+
+def fill_pruned(job: FillJob) -> FillResult:
+    """Give pruned tiles their coarse score."""
+    context = worker_context(job.run_dir, job.run_id, job.access)
+    return FillResult(time=job.time, rows=tuple(_fill(context, job.time, key) for key in job.keys))
+
+
+def _fill(context: WorkerContext, time: int, key: TileKey) -> tuple[TileKey, int, int, float]:
+    context.mosaic.write_pruned(time, key)
+    tile = context.mosaic.read_tile(time, key)
+    return (key, *tile_numbers(tile.probability, context.plan.threshold))
+
+
+def tile_numbers(probability: NDArray[np.uint8], threshold: float) -> tuple[int, int, float]:
+    """(seen pixels, pixels at or above the threshold, highest probability or NaN) of uint8 codes."""
+    seen = probability != 255
+    n_seen = int(np.count_nonzero(seen))
+    if n_seen == 0:
+        return 0, 0, float("nan")
+    n_mine = int(np.count_nonzero(seen & (probability >= round(threshold * 250))))
+    return n_seen, n_mine, float(probability[seen].max()) * 0.004
+
+
+def peak_rss() -> int:
+    """Highest resident set of this process, in bytes (kernel units differ between Linux and macOS)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,193 @@
+"""What a plan will read and take, priced from the headers of a few scenes.
+
+Blocks are counted window by window with the arithmetic of the reader; only a block's compressed size is a
+sample mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+
+from minescale.planning.plan import LevelSpec, ScanPlan
+from minescale.planning.tiles import TileIndex
+from minescale.sensors import MASK, SENSORS
+from minescale.sources.headers import BlockSummary, block_sample
+from minescale.sources.scenes import Scene
+
+SAMPLE_SCENES = 8
+DECODE_BYTES_PER_SECOND = 110e6
+"""Decoded bytes that one core reads and composites per second; benchmarks/ measures it."""
+PIXELS_PER_SECOND: Mapping[str, float] = {"index": 12e6, "pixel": 12e6, "unet": 0.7e6}
+"""Pixels that one core predicts per second, by family; benchmarks/ measures it."""
+MAX_CLOUD = 99.5
+"""A scene this cloudy is expected to be dropped once its quality band has been read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelCost:
+    level: int
+    resolution: float
+    tiles: float
+    """Tiles of all periods; behind a coarse level the expected survivors and audits."""
+    requests: float
+    """Blocks read."""
+    bytes: float
+    """Compressed bytes read."""
+    decoded_bytes: float
+    seconds: float
+    """Core seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    levels: tuple[LevelCost, ...]
+    """Finest first."""
+    workers: int
+    money: float
+
+    @property
+    def bytes(self) -> float:
+        return sum(level.bytes for level in self.levels)
+
+    @property
+    def requests(self) -> float:
+        return sum(level.requests for level in self.levels)
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds on the plan's workers."""
+        return sum(level.seconds for level in self.levels) / self.workers
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Mean block sizes by band and level, from the headers of a few scenes spread over the plan."""
+
+    blocks: Mapping[tuple[str, int], tuple[BlockSummary, ...]] = field(repr=False)
+
+    @classmethod
+    def sample(cls, plan: ScanPlan) -> Prices:
+        """Open ``SAMPLE_SCENES`` scenes' headers; scenes that cannot be opened are skipped."""
+        step = max(len(plan.scenes) // SAMPLE_SCENES, 1)
+        chosen = plan.scenes[::step][:SAMPLE_SCENES]
+        blocks = {}
+        for level in plan.levels:
+            for band in (*level.bands, MASK):
+                found = [block_sample(scene, band, level.resolution) for scene in chosen if band in scene.bands]
+                blocks[band, level.level] = tuple(summary for summary in found if summary is not None)
+        return cls(blocks)
+
+    def mean_bytes(self, band: str, level: int) -> float:
+        """Mean compressed bytes of one block; 0 where no header could be read."""
+        sizes = [summary.block_bytes for summary in self.blocks.get((band, level), ())]
+        return float(np.mean(sizes)) if sizes else 0.0
+
+
+def price_plan(plan: ScanPlan, prices: Prices, *, survivors: float, workers: int = 1) -> Cost:
+    """Price every level; ``survivors`` is the share of fine tiles expected to run behind a coarse level."""
+    audit = plan.config.pyramid.audit
+    levels = []
+    for level in plan.levels:
+        share = 1.0
+        if plan.is_pyramid and level.level == 0:
+            share = survivors + (1 - survivors) * audit
+        levels.append(_price_level(plan, level, prices, share))
+    money = sum(c.bytes for c in levels) / 1e9 * plan.config.cost.price_per_gb
+    money += sum(c.seconds for c in levels) / 3600 * plan.config.cost.price_per_worker_hour
+    return Cost(levels=tuple(levels), workers=workers, money=money)
+
+
+def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float) -> LevelCost:
+    index = plan.index(level.level)
+    layers = _layers_per_tile(plan, index)
+    requests = compressed = decoded = 0.0
+    for position, scene in enumerate(plan.scenes):
+        tiles = index.tiles_of(position)
+        if not len(tiles):
+            continue
+        # Of more looks than a composite may hold, only the clearest are read.
+        period = next((t for t, p in enumerate(plan.periods) if p.contains(scene.datetime)), None)
+        if period is None:
+            continue
+        weight = np.minimum(1.0, plan.config.composite.max_scenes / np.maximum(layers[period, tiles], 1))
+        if scene.cloud_cover is not None and scene.cloud_cover >= MAX_CLOUD:
+            weight = weight * 0.0
+        for band in (*level.bands, MASK):
+            summaries = prices.blocks.get((band, level.level), ())
+            if band not in scene.bands or not summaries or (band == MASK and not plan.config.mask.enabled):
+                continue
+            like = next((s for s in summaries if s.matches(scene.bands[band])), summaries[0])
+            counts = count_blocks(plan, level, index, tiles, scene, band, like)
+            wanted = float((counts * (1.0 if band == MASK else weight)).sum())
+            requests += wanted
+            compressed += wanted * prices.mean_bytes(band, level.level)
+            decoded += wanted * like.decoded_bytes
+    n_tiles = len(index) * len(plan.periods)
+    pixels = n_tiles * plan.grid.tile_size**2
+    seconds = decoded / DECODE_BYTES_PER_SECOND + pixels / PIXELS_PER_SECOND.get(level.family, 1e6)
+    return LevelCost(
+        level=level.level,
+        resolution=level.resolution,
+        tiles=n_tiles * share,
+        requests=requests * share,
+        bytes=compressed * share,
+        decoded_bytes=decoded * share,
+        seconds=seconds * share,
+    )
+
+
+def _layers_per_tile(plan: ScanPlan, index: TileIndex) -> NDArray[np.int64]:
+    """(period, flat tile) scenes that cover each tile."""
+    counts = np.zeros((len(plan.periods), index.shape[0] * index.shape[1]), np.int64)
+    for position, scene in enumerate(plan.scenes):
+        for t, period in enumerate(plan.periods):
+            if period.contains(scene.datetime):
+                counts[t, index.tiles_of(position)] += 1
+    return counts
+
+
+def count_blocks(
+    plan: ScanPlan,
+    level: LevelSpec,
+    index: TileIndex,
+    tiles: NDArray[np.intp],
+    scene: Scene,
+    band: str,
+    like: BlockSummary,
+) -> NDArray[np.float64]:
+    """Blocks of one band of one scene that each of ``tiles`` (flat positions) reads."""
+    asset = scene.bands[band]
+    transform, shape = asset.transform or like.transform, asset.shape or like.shape
+    pad = level.halo * level.resolution
+    if band == MASK and plan.config.mask.enabled:
+        pad += plan.config.mask.dilate_m
+    xmin, ymin, xmax, ymax = (edge[tiles] for edge in index.bounds)
+    xmin, ymin, xmax, ymax = xmin - pad, ymin - pad, xmax + pad, ymax + pad
+    if scene.crs != plan.grid.crs:
+        xmin, ymin, xmax, ymax = _project_boxes(plan.grid.crs, scene.crs, xmin, ymin, xmax, ymax)
+    width, _, left, _, height, top = transform
+    rows = -(-shape[0] // like.factor)
+    cols = -(-shape[1] // like.factor)
+    step_y, step_x = -height * like.factor * like.block[0], width * like.factor * like.block[1]
+    tiny = 1e-6
+    y0 = np.clip(np.floor((top - ymax) / step_y + tiny), 0, None)
+    y1 = np.clip(np.ceil((top - ymin) / step_y - tiny), 0, math.ceil(rows / like.block[0]))
+    x0 = np.clip(np.floor((xmin - left) / step_x + tiny), 0, None)
+    x1 = np.clip(np.ceil((xmax - left) / step_x - tiny), 0, math.ceil(cols / like.block[1]))
+    return np.clip(y1 - y0, 0, None) * np.clip(x1 - x0, 0, None)
+
+
+def _project_boxes(
+    source: str, target: str, *bounds: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Bounds of boxes seen in another CRS, from their corners."""
+    xmin, ymin, xmax, ymax = bounds
+    transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    xs, ys = transformer.transform(np.stack([xmin, xmin, xmax, xmax]), np.stack([ymin, ymax, ymin, ymax]))
+    return xs.min(axis=0), ys.min(axis=0), xs.max(axis=0), ys.max(axis=0)

@@ -1,0 +1,191 @@
+"""From a request to a plan: search once, resolve the grid, decide on the pyramid, check that it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from minescale.config import Config
+from minescale.cube.api import source_anchor
+from minescale.errors import UsageError
+from minescale.grid import MosaicGrid, resolve_crs
+from minescale.models.package import ModelPackage, check_fits, load_package
+from minescale.models.windows import peak_bytes
+from minescale.planning.cost import Prices, price_plan
+from minescale.planning.memory import MemoryProjection, check_memory, project_memory
+from minescale.planning.plan import LevelSpec, ScanPlan, ScanRequest
+from minescale.planning.pyramid import pyramid_pays
+from minescale.sensors import MASK, SENSORS, Sensor
+from minescale.sources.catalogs import search
+from minescale.sources.freeze import FrozenCatalog, freeze, scenes_digest
+
+TORCHLESS = ("index", "pixel")
+"""Families whose predictors never import torch."""
+FLAT_TILE, PYRAMID_TILE = 1024, 512
+"""Default tile edges: large tiles read whole source blocks; small ones prune more finely."""
+
+
+def make_plan(request: ScanRequest, config: Config, *, catalog: str, memory_limit: int) -> ScanPlan:
+    """Plan a scan. Reads catalogue pages and a few headers, never pixels.
+
+    Parameters
+    ----------
+    catalog : where ``request.catalog`` is found (the demo's name resolves to a path).
+    memory_limit : bytes a worker may take.
+
+    Raises
+    ------
+    NothingMatched, RemoteUnreachable, UsageError, ModelError, PlanTooLarge
+    """
+    package = load_package(request.model)
+    bands = _needed_bands(package)
+    found = search(
+        catalog, collections=request.collections, bbox=request.bbox, period=request.period, query=request.query
+    )
+    frozen = freeze(found, bands=bands)
+    sensor = _one_sensor(frozen)
+    flat = _plan(request, config, package, frozen, sensor, pyramid=False, reason="")
+    _check_fits_memory(flat, package, memory_limit)
+    reason = _no_pyramid(config, package)
+    if reason:
+        return _plan(request, config, package, frozen, sensor, pyramid=False, reason=reason)
+    coarse = _plan(request, config, package, frozen, sensor, pyramid=True, reason="as asked")
+    _check_fits_memory(coarse, package, memory_limit)
+    if config.pyramid.mode == "on":
+        return coarse
+    prices = Prices.sample(coarse)
+    levels = {cost.level: cost for cost in price_plan(coarse, prices, survivors=1.0).levels}
+    share = levels[1].bytes / max(levels[0].bytes, 1)
+    survivors = package.screen.spec.expected_survivors if package.screen else None
+    pays, why = pyramid_pays(len(coarse.index(0)), share, 0.5 if survivors is None else survivors)
+    return _plan(request, config, package, frozen, sensor, pyramid=pays, reason=why)
+
+
+def _no_pyramid(config: Config, package: ModelPackage) -> str:
+    """Why there can be no pyramid; empty where there can."""
+    if config.pyramid.mode == "off":
+        return "switched off"
+    if package.screen is None:
+        if config.pyramid.mode == "on":
+            raise UsageError(
+                "a pyramid needs a coarse model, and the package has none",
+                got=package.spec.name,
+                expected="a package with a screen/ folder",
+                fix="--pyramid off, or another --model",
+            )
+        return f"package {package.spec.name} has no screen"
+    return ""
+
+
+def _needed_bands(package: ModelPackage) -> tuple[str, ...]:
+    screen = package.screen.spec.bands if package.screen else ()
+    return tuple(dict.fromkeys((*package.spec.bands, *screen)))
+
+
+def _one_sensor(frozen: FrozenCatalog) -> Sensor:
+    names = sorted({scene.sensor for scene in frozen.scenes})
+    if len(names) > 1:
+        raise UsageError(
+            "one scan reads one sensor",
+            got=", ".join(names),
+            expected="collections of one sensor",
+            fix=f"--collection {SENSORS[names[0]].collections[0]}",
+        )
+    return SENSORS[names[0]]
+
+
+def _plan(
+    request: ScanRequest,
+    config: Config,
+    package: ModelPackage,
+    frozen: FrozenCatalog,
+    sensor: Sensor,
+    *,
+    pyramid: bool,
+    reason: str,
+) -> ScanPlan:
+    resolution = config.grid.resolution or package.spec.resolution
+    packages: Sequence[ModelPackage] = (package,)
+    factors: tuple[int, ...] = (1,)
+    if pyramid and package.screen is not None:
+        packages = (package, package.screen)
+        factors = (1, max(round(package.screen.spec.resolution / resolution), 2))
+    for found, factor in zip(packages, factors, strict=True):
+        check_fits(found.spec, sensor, resolution * factor)
+    crs = resolve_crs(config.grid.crs, request.bbox)
+    grid = MosaicGrid.around(
+        request.bbox,
+        crs=crs,
+        resolution=resolution,
+        tile_size=config.grid.tile_size or (PYRAMID_TILE if pyramid else FLAT_TILE),
+        factors=factors,
+        anchor=source_anchor(frozen.scenes, crs),
+    )
+    threshold = config.pyramid.threshold
+    if threshold is None and package.screen is not None:
+        threshold = package.screen.spec.keep_threshold
+    return ScanPlan(
+        request=request,
+        config=config,
+        sensor=sensor.name,
+        grid=grid,
+        periods=request.period.split(request.period_rule),
+        levels=tuple(
+            LevelSpec(
+                level=i,
+                resolution=grid.level_resolution(i),
+                family=found.spec.family,
+                bands=tuple(sensor.band(b).name for b in found.spec.bands),
+                halo=found.spec.halo,
+                model_digest=found.digest,
+            )
+            for i, found in enumerate(packages)
+        ),
+        threshold=package.spec.threshold,
+        keep_threshold=threshold or 0.0,
+        pyramid_reason=reason,
+        scenes_digest=scenes_digest(frozen.scenes),
+        scenes=frozen.scenes,
+        excluded=frozen.excluded,
+    )
+
+
+def plan_memory(plan: ScanPlan, package: ModelPackage) -> MemoryProjection:
+    """The hungriest tile of the plan, over its levels."""
+    packages = (package, package.screen) if plan.is_pyramid else (package,)
+    sensor = SENSORS[plan.sensor]
+    projections = []
+    for level, found in zip(plan.levels, packages, strict=True):
+        assert found is not None  # a pyramid plan is only made with a screen
+        masked = any(scene.has_mask for scene in plan.scenes)
+        factor = max(int(sensor.resolution(MASK) // level.resolution), 1) if masked else 1
+        projections.append(
+            project_memory(
+                config=plan.config,
+                tile_px=plan.grid.tile_size,
+                halo=level.halo,
+                n_bands=len(level.bands),
+                layers=most_layers(plan, level.level),
+                mask_factor=factor,
+                model_bytes=peak_bytes(found.spec, plan.grid.tile_size, level.halo),
+                uses_torch=any(other.family not in TORCHLESS for other in plan.levels),
+            )
+        )
+    return max(projections, key=lambda p: p.total)
+
+
+def most_layers(plan: ScanPlan, level: int) -> int:
+    """Most acquisition days that cover one tile in one period."""
+    index = plan.index(level)
+    return max(
+        (
+            len({(plan.scenes[i].datetime.date(), plan.scenes[i].platform) for i in index.scenes(key, period)})
+            for period in plan.periods
+            for key in index.keys()
+        ),
+        default=0,
+    )
+
+
+def _check_fits_memory(plan: ScanPlan, package: ModelPackage, limit: int) -> None:
+    layers = most_layers(plan, 0)
+    check_memory(plan_memory(plan, package), limit, tile_px=plan.grid.tile_size, layers=layers)

@@ -1,0 +1,100 @@
+"""How much memory a tile needs, known before it is submitted.
+
+The projection follows the steps of :func:`minescale.cube.compose.compose` and of the prediction; a test
+compares it with the measured peak of worker processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minescale.config import Config
+from minescale.errors import PlanTooLarge
+from minescale.kernels.composite import ALL_BANDS_METHODS
+
+_MB = 1_000_000
+PROCESS_BYTES = 420 * _MB
+"""Resident memory of a worker with every library of a scan imported and kernels compiled, before its first tile."""
+TORCH_BYTES = 350 * _MB
+"""What importing torch and running a first batch adds."""
+WINDOW_COPIES = 3
+"""A window in flight exists as read, as reflectance, and as warped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryProjection:
+    """Peak bytes of one worker while it works on the plan's hungriest tile."""
+
+    process: int
+    block_cache: int
+    states: int
+    stack: int
+    windows: int
+    composite: int
+    model: int
+
+    @property
+    def total(self) -> int:
+        return (
+            self.process
+            + self.block_cache
+            + max(self.states, 0)
+            + self.stack
+            + self.windows
+            + self.composite
+            + self.model
+        )
+
+
+def project_memory(
+    *,
+    config: Config,
+    tile_px: int,
+    halo: int,
+    n_bands: int,
+    layers: int,
+    mask_factor: int,
+    model_bytes: int,
+    uses_torch: bool,
+) -> MemoryProjection:
+    """Project a worker's peak.
+
+    Parameters
+    ----------
+    layers : most acquisition days that cover one tile in one period.
+    mask_factor : how much coarser than the tile its quality band is (2 for SCL at 10 m).
+    model_bytes : what one prediction of a tile needs, by the model's own estimate.
+    """
+    side = tile_px + 2 * halo
+    pixels = side * side
+    used = min(layers, config.composite.max_scenes)
+    joint = config.composite.method in ALL_BANDS_METHODS
+    mask_pixels = pixels // mask_factor**2
+    return MemoryProjection(
+        process=PROCESS_BYTES + (TORCH_BYTES if uses_torch else 0),
+        block_cache=config.read.cache_mb * _MB,
+        # states, their dilated copy and the contiguous choice of them
+        states=3 * layers * mask_pixels,
+        # one band at a time, or all of them, and the kernel's padded working copy of a strip
+        stack=used * pixels * 2 * (n_bands if joint else 1),
+        windows=config.read.threads * pixels * 2 * WINDOW_COPIES,
+        composite=n_bands * pixels * 2 + pixels * (2 + 1 + 1),
+        model=model_bytes,
+    )
+
+
+def check_memory(projection: MemoryProjection, limit: int, *, tile_px: int, layers: int) -> None:
+    """Refuse a plan whose tiles cannot fit.
+
+    Raises
+    ------
+    PlanTooLarge
+        naming the projected and the allowed bytes and what would help.
+    """
+    if projection.total > limit:
+        raise PlanTooLarge(
+            "a tile needs more memory than a worker has",
+            got=f"{projection.total / _MB:,.0f} MB for {tile_px} px tiles with {layers} layers",
+            expected=f"at most {limit / _MB:,.0f} MB per worker",
+            fix="a smaller --tile-size or --max-scenes, fewer --workers, or a higher --memory-limit",
+        )

@@ -1,0 +1,100 @@
+"""Which scenes touch which tile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from minescale.grid import MosaicGrid
+from minescale.sources.scenes import Scene
+from minescale.types import Period, TileKey
+
+_SEGMENT_DEGREES = 0.05
+"""Footprint edges are cut to this length before projection: edges bend."""
+
+_MARGIN_PX = 8
+"""Footprints in catalogues are simplified; a tile this close to one still tries the scene."""
+
+
+class TileIndex:
+    """The tiles of one level that touch the area, and for each the scenes that may cover it.
+
+    Built once per plan with vectorised geometry, so that a million tiles take seconds.
+    """
+
+    def __init__(
+        self, grid: MosaicGrid, level: int, scenes: Sequence[Scene], area: BaseGeometry, halo: int = 0
+    ) -> None:
+        self.grid, self.level = grid, level
+        rows, cols = grid.tile_shape(level)
+        self.shape = (rows, cols)
+        self.bounds = bounds = _tile_bounds(grid, level)
+        """xmin, ymin, xmax, ymax of every tile, flat in row order."""
+        boxes = shapely.box(*bounds)
+        shapely.prepare(area)
+        self.inside: NDArray[np.bool_] = (shapely.intersects(area, boxes) & ~shapely.touches(area, boxes)).reshape(
+            rows, cols
+        )
+        """(tile_y, tile_x) True where the tile belongs to the run."""
+        reach = (halo + _MARGIN_PX) * grid.level_resolution(level)
+        wide = shapely.box(bounds[0] - reach, bounds[1] - reach, bounds[2] + reach, bounds[3] + reach)
+        candidates = np.flatnonzero(self.inside.ravel())
+        footprints = [project_footprint(scene.footprint, grid) for scene in scenes]
+        tile, scene = shapely.STRtree(footprints).query(wide[candidates], predicate="intersects")
+        order = np.lexsort((scene, tile))
+        flat = candidates[tile[order]]
+        self._scene = scene[order]
+        self._start = np.searchsorted(flat, np.arange(rows * cols + 1))
+        self._moment = [s.datetime for s in scenes]
+
+    def keys(self) -> Iterator[TileKey]:
+        """Tiles of the run in row order."""
+        for y, x in np.argwhere(self.inside):
+            yield TileKey(self.level, int(y), int(x))
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self.inside))
+
+    def scenes(self, key: TileKey, period: Period) -> tuple[int, ...]:
+        """Positions of the scenes, in catalogue order, that may cover the tile within the period."""
+        flat = key.y * self.shape[1] + key.x
+        found = self._scene[self._start[flat] : self._start[flat + 1]]
+        return tuple(int(i) for i in found if period.contains(self._moment[i]))
+
+    def tiles_of(self, scene: int) -> NDArray[np.intp]:
+        """Flat tile positions (``y * columns + x``) that a scene may cover."""
+        flat = np.repeat(np.arange(len(self._start) - 1), np.diff(self._start))
+        return flat[self._scene == scene]
+
+
+def _tile_bounds(grid: MosaicGrid, level: int) -> tuple[NDArray[np.float64], ...]:
+    """xmin, ymin, xmax, ymax of every tile of a level, flat in row order, cut at the mosaic's border."""
+    rows, cols = grid.tile_shape(level)
+    ny, nx = grid.level_shape(level)
+    res, n = grid.level_resolution(level), grid.tile_size
+    y0, x0 = np.divmod(np.arange(rows * cols), cols)
+    y0, x0 = y0 * n, x0 * n
+    y1, x1 = np.minimum(y0 + n, ny), np.minimum(x0 + n, nx)
+    return (grid.left + x0 * res, grid.top - y1 * res, grid.left + x1 * res, grid.top - y0 * res)
+
+
+def project_footprint(footprint: BaseGeometry, grid: MosaicGrid) -> BaseGeometry:
+    """A longitude/latitude footprint in the mosaic's CRS."""
+    dense = shapely.segmentize(shapely.make_valid(footprint), _SEGMENT_DEGREES)
+    if pyproj.CRS(grid.crs).is_geographic:
+        east = grid.left + grid.shape[1] * grid.resolution
+        if east > 180:  # the mosaic runs on past the antimeridian
+            shifted = shapely.transform(dense, lambda xy: xy + np.array([360.0, 0.0]))
+            return shapely.union(dense, shifted)
+        return dense
+    transformer = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
+
+    def project(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
+
+    return shapely.make_valid(shapely.transform(dense, project))
