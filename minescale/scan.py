@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from minescale.outputs.finish import finish_scan
+from minescale.outputs.summary import Summary, summarise
+
 from minescale.config import Config
 from minescale.engine.cluster import memory_limit_bytes, worker_count
 from minescale.engine.context import level_packages
 from minescale.engine.events import Listener, Notice
 from minescale.engine.run import Limits, RunReport, run_plan
 from minescale.errors import UsageError
-from minescale.outputs.finish import finish_scan
-from minescale.outputs.summary import Summary, summarise
 from minescale.planning.explain import Explanation, explain_plan
 from minescale.planning.make import make_plan
 from minescale.planning.plan import ScanPlan, ScanRequest, refuse_other_run
@@ -47,10 +48,10 @@ def request(
 ) -> ScanRequest:
     """A checked request. The demo catalogue knows its own area and period; elsewhere both are needed."""
     if catalog == DEMO:
-        from minescale.synthetic import DEMO as spec
+        from minescale import synthetic
 
-        bbox = bbox if bbox is not None else spec.bbox
-        datetime = datetime if datetime is not None else spec.period
+        bbox = bbox if bbox is not None else synthetic.DEMO.bbox
+        datetime = datetime if datetime is not None else synthetic.DEMO.period
     if bbox is None or datetime is None:
         raise UsageError(
             "an area and a period are needed",

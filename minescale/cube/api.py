@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from minescale.sources.catalogs import search
+from minescale.sources.freeze import freeze
+from minescale.sources.reader import Reader
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
@@ -15,9 +18,6 @@ from minescale.errors import PlanTooLarge, UsageError
 from minescale.grid import MosaicGrid, resolve_crs
 from minescale.sensors import MASK, SENSORS, Sensor
 from minescale.sources.access import Access
-from minescale.sources.catalogs import search
-from minescale.sources.freeze import freeze
-from minescale.sources.reader import Reader
 from minescale.sources.scenes import Layer, Scene, group_layers
 from minescale.types import BBox, Period, PeriodRule
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from affine import Affine
+from minescale.kernels.resample import repeat
+from minescale.sources.reader import Reader
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from minescale.config import CompositeConfig, MaskConfig
 from minescale.kernels import composite as kernels
 from minescale.kernels import masking
-from minescale.kernels.resample import repeat
 from minescale.sensors import CLEAR, MASK, NODATA, Sensor
 from minescale.sources.failures import ReadFailure
-from minescale.sources.reader import Reader
 from minescale.sources.scenes import Layer, Scene, group_layers
 from minescale.types import Reason
 
@@ -136,7 +136,7 @@ class _Attempt:
             return
         factor = 1
         if self._masked(self.scenes):
-            factor = native_factor(self.scenes, self.geobox, MASK, self.sensor)
+            factor = native_factor(self.scenes, self.geobox, MASK)
         states = self._states(layers, factor)
         if self.failures:
             return
@@ -186,7 +186,7 @@ class _Attempt:
             return
         scenes = [scene for layer in self.used for scene in layer.scenes]
         for i, band in enumerate(self.bands):
-            factor = math.gcd(native_factor(scenes, self.geobox, band, self.sensor), mask_factor)
+            factor = math.gcd(native_factor(scenes, self.geobox, band), mask_factor)
             stack = self._read(self.used, zoom_out(self.geobox, factor), band)
             if self.failures:
                 return
@@ -241,7 +241,7 @@ def choose_layers(states: NDArray[np.uint8], limit: int) -> list[int]:
     return sorted(chosen)
 
 
-def native_factor(scenes: Sequence[Scene], geobox: GeoBox, band: str, sensor: Sensor) -> int:
+def native_factor(scenes: Sequence[Scene], geobox: GeoBox, band: str) -> int:
     """How many times coarser than the geobox a band can be read without changing a single pixel.
 
     A 20 m band on a 10 m mosaic is read and composited at 20 m, and each pixel repeated 2 x 2 afterwards: the

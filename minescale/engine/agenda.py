@@ -31,7 +31,7 @@ class Agenda:
         ledger: Ledger,
         run_dir: str,
         access: Access,
-        on_added: Callable[[int, int], None] = lambda level, tiles: None,
+        on_added: Callable[[int, int], None],
     ) -> None:
         self.plan, self.ledger = plan, ledger
         self._run_dir, self._access, self._on_added = run_dir, access, on_added

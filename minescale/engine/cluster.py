@@ -65,7 +65,7 @@ def connect(config: EngineConfig) -> Iterator[Any]:
                     processes=not inline,
                     memory_limit=None if inline else memory_limit_bytes(config),
                     dashboard_address=None,
-                    env={name: "1" for name in _ONE_THREAD},
+                    env=dict.fromkeys(_ONE_THREAD, "1"),
                     silence_logs=40,
                 )
                 if not inline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,7 @@ def event_dict(event: Event) -> dict[str, Any]:
         value = getattr(event, field.name)
         if isinstance(value, TileKey | enum.Enum):
             value = str(value)
-        elif isinstance(value, float) and value != value:
+        elif isinstance(value, float) and math.isnan(value):
             value = None
         values[field.name] = value
     return values

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyproj
+from minescale.sources.headers import BlockSummary, block_sample
 from numpy.typing import NDArray
 
 from minescale.planning.plan import LevelSpec, ScanPlan
 from minescale.planning.tiles import TileIndex
-from minescale.sensors import MASK, SENSORS
-from minescale.sources.headers import BlockSummary, block_sample
+from minescale.sensors import MASK
 from minescale.sources.scenes import Scene
 
 SAMPLE_SCENES = 8

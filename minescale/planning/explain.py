@@ -55,15 +55,15 @@ class Explanation:
         plan, grid = self.plan, self.plan.grid
         crs = grid.crs if len(grid.crs) < 20 else "equal-area, centred"
         lines = [
-            f"run {plan.run_id}: {len(plan.scenes)} scenes of {plan.sensor}"
-            + (f" ({len(plan.excluded)} not used)" if plan.excluded else ""),
-            f"mosaic {grid.shape[0]} x {grid.shape[1]} px of {grid.resolution:g} in {crs},"
-            f" {len(plan.periods)} period(s), up to {self.layers} days per tile",
+            f"run {plan.run_id}: {len(plan.scenes)} scenes of {plan.sensor}, {len(plan.excluded)} found and not used",
+            f"mosaic {grid.shape[0]} x {grid.shape[1]} px of {grid.resolution:g} in {crs}",
+            f"{len(plan.periods)} period(s), up to {self.layers} days per tile",
             f"pyramid: {'yes' if plan.is_pyramid else 'no'} ({plan.pyramid_reason})",
             f"{'level':>6} {'pixel':>8} {'tiles':>9} {'requests':>10} {'GB read':>9} {'core-s':>9}",
         ]
         lines += [
-            f"{c.level:>6} {c.resolution:>8g} {c.tiles:>9,.0f} {c.requests:>10,.0f} {c.bytes / 1e9:>9.3f} {c.seconds:>9,.0f}"
+            f"{c.level:>6} {c.resolution:>8g} {c.tiles:>9,.0f} {c.requests:>10,.0f} {c.bytes / 1e9:>9.3f}"
+            f" {c.seconds:>9,.0f}"
             for c in reversed(self.cost.levels)
         ]
         lines.append(

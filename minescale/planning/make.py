@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from minescale.sources.catalogs import search
+from minescale.sources.freeze import FrozenCatalog, freeze, scenes_digest
+
 from minescale.config import Config
 from minescale.cube.api import source_anchor
 from minescale.errors import UsageError
@@ -15,8 +18,6 @@ from minescale.planning.memory import MemoryProjection, check_memory, project_me
 from minescale.planning.plan import LevelSpec, ScanPlan, ScanRequest
 from minescale.planning.pyramid import pyramid_pays
 from minescale.sensors import MASK, SENSORS, Sensor
-from minescale.sources.catalogs import search
-from minescale.sources.freeze import FrozenCatalog, freeze, scenes_digest
 
 TORCHLESS = ("index", "pixel")
 """Families whose predictors never import torch."""
@@ -151,11 +152,10 @@ def _plan(
 
 def plan_memory(plan: ScanPlan, package: ModelPackage) -> MemoryProjection:
     """The hungriest tile of the plan, over its levels."""
-    packages = (package, package.screen) if plan.is_pyramid else (package,)
+    packages = [found for found in (package, package.screen) if found is not None][: len(plan.levels)]
     sensor = SENSORS[plan.sensor]
     projections = []
     for level, found in zip(plan.levels, packages, strict=True):
-        assert found is not None  # a pyramid plan is only made with a screen
         masked = any(scene.has_mask for scene in plan.scenes)
         factor = max(int(sensor.resolution(MASK) // level.resolution), 1) if masked else 1
         projections.append(
@@ -180,7 +180,7 @@ def most_layers(plan: ScanPlan, level: int) -> int:
         (
             len({(plan.scenes[i].datetime.date(), plan.scenes[i].platform) for i in index.scenes(key, period)})
             for period in plan.periods
-            for key in index.keys()
+            for key in index.keys()  # noqa: SIM118 - not a mapping
         ),
         default=0,
     )
