@@ -1,0 +1,91 @@
+"""Features of a pixel model as a small program, so that one kernel can compute any of them.
+
+A feature is a band (``swir16``), a normalised difference of two bands (``ND_nir_red``) or a named index (``NDVI``).
+Its formula becomes postfix code; the code of all features is one array that the kernel in
+:mod:`minescale.models.pixel` runs on blocks of pixels.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minescale.errors import ModelError
+from minescale.models.spec import ModelSpec
+from minescale.models.symbols import band_symbols, formula
+
+LOAD, CONST, ADD, SUB, MUL, DIV, NEG, POW, FEATURE = range(9)
+_BINARY: dict[type[ast.operator], int] = {ast.Add: ADD, ast.Sub: SUB, ast.Mult: MUL, ast.Div: DIV, ast.Pow: POW}
+_EFFECT = {LOAD: 1, CONST: 1, NEG: 0, FEATURE: -1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    codes: NDArray[np.int64]
+    """Operations in order; ``FEATURE`` takes the value from the stack as the feature of number ``arguments[i]``."""
+    arguments: NDArray[np.float32]
+    """Band number, constant or feature number of each operation; 0 where it has none."""
+    depth: int
+    """Largest number of values on the stack."""
+    n_features: int
+
+
+def compile_features(features: Sequence[str], spec: ModelSpec) -> Program:
+    """Translate feature names to a program over the bands of ``spec``.
+
+    Raises
+    ------
+    ModelError
+        for an unknown name, or an index of a band the model does not read.
+    """
+    symbols = band_symbols(spec)
+    operations: list[tuple[int, float]] = []
+    for number, name in enumerate(features):
+        operations += [*_feature(name, spec, symbols), (FEATURE, float(number))]
+    depth = deepest = 0
+    for code, _ in operations:
+        depth += _EFFECT.get(code, -1)
+        deepest = max(deepest, depth)
+    return Program(
+        codes=np.array([code for code, _ in operations], np.int64),
+        arguments=np.array([argument for _, argument in operations], np.float32),
+        depth=deepest,
+        n_features=len(features),
+    )
+
+
+def _feature(name: str, spec: ModelSpec, symbols: Sequence[str]) -> list[tuple[int, float]]:
+    if name in spec.bands:
+        return [(LOAD, float(spec.bands.index(name)))]
+    if name.startswith("ND_"):
+        first, _, second = name[3:].partition("_")
+        for band in (first, second):
+            if band not in spec.bands:
+                raise ModelError(f"model {spec.name}: feature {name}", got=band, expected=", ".join(spec.bands))
+        a, b = float(spec.bands.index(first)), float(spec.bands.index(second))
+        return [(LOAD, a), (LOAD, b), (SUB, 0.0), (LOAD, a), (LOAD, b), (ADD, 0.0), (DIV, 0.0)]
+    expression = formula(name, spec.name)
+    return _postfix(ast.parse(expression, mode="eval").body, expression, spec, symbols)
+
+
+def _postfix(node: ast.expr, expression: str, spec: ModelSpec, symbols: Sequence[str]) -> list[tuple[int, float]]:
+    match node:
+        case ast.Name(id=name) if name in symbols:
+            return [(LOAD, float(symbols.index(name)))]
+        case ast.Constant(value=int() | float() as value):
+            return [(CONST, float(value))]
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return [*_postfix(operand, expression, spec, symbols), (NEG, 0.0)]
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            sides = [*_postfix(left, expression, spec, symbols), *_postfix(right, expression, spec, symbols)]
+            return [*sides, (_BINARY[type(op)], 0.0)]
+        case _:
+            raise ModelError(
+                f"model {spec.name}: an index cannot be computed from its bands",
+                got=f"{ast.unparse(node)} in {expression}",
+                expected=f"{', '.join(symbols)}, numbers and + - * / **",
+            )

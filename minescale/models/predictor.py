@@ -1,0 +1,170 @@
+"""Running a model: one protocol, and a registry that finds the class for a family."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minescale.errors import ModelError
+from minescale.models.package import ModelPackage
+from minescale.models.spec import ModelSpec, nearest
+
+ENTRY_POINTS = "minescale.models"
+"""Group of entry points by which other distributions add families: each a :class:`Family`."""
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A loaded model. Every implementation can be called from several threads at once."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Score a batch.
+
+        Parameters
+        ----------
+        batch : float32 (n, band, y, x), reflectance 0-1, 0 where there is no data, bands as in ``spec.bands``.
+            The same shape should come again and again: engines compile, tune or allocate per shape.
+
+        Returns
+        -------
+        float32 (n, class, y, x), probabilities 0-1 that sum to 1 over the classes.
+        """
+        ...
+
+
+Factory = Callable[[ModelPackage, str], Predictor]
+"""(package, device) -> predictor; device is ``cpu``, ``cuda`` or ``cuda:N``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A kind of model: how to load it and what running it costs."""
+
+    factory: str | Factory
+    """A callable, or ``"package.module:factory"``, whose libraries are imported when a model is loaded."""
+    bytes_per_pixel: Callable[[ModelSpec], int]
+    """Upper estimate of the memory ``predict`` needs per pixel of a patch, beyond its input; without loading it."""
+
+
+def _unet_bytes(spec: ModelSpec) -> int:
+    # Scaled input and its folded copy, half-resolution features (input, output, joined, workspace), scores.
+    width = int(spec.hyperparameters.get("width", 16))
+    return 4 * (4 * len(spec.bands) + 2 * width + 6 * len(spec.classes))
+
+
+def _index_bytes(spec: ModelSpec) -> int:
+    rules = spec.hyperparameters.get("rules", ())
+    return 4 * (2 * len(spec.bands) + sum(len(rule["ramps"]) for rule in rules) + 8)
+
+
+def _pixel_bytes(spec: ModelSpec) -> int:
+    return 4 * (2 * len(spec.bands) + 6)
+
+
+_FAMILIES: dict[str, Family] = {
+    "index": Family(factory="minescale.models.index:IndexPredictor", bytes_per_pixel=_index_bytes),
+    "pixel": Family(factory="minescale.models.pixel:PixelPredictor", bytes_per_pixel=_pixel_bytes),
+    "unet": Family(factory="minescale.models.unet:UNetPredictor", bytes_per_pixel=_unet_bytes),
+}
+_CACHE: dict[tuple[str, str], Predictor] = {}
+_LOCK = threading.Lock()
+
+
+def register_family(name: str, family: Family) -> None:
+    """Add a family of models to this process.
+
+    Raises
+    ------
+    ModelError
+        where the name is taken by something else.
+    """
+    if _FAMILIES.get(name, family) != family:
+        raise ModelError("model family is registered already", got=name, expected="a free name")
+    _FAMILIES[name] = family
+
+
+def families() -> tuple[str, ...]:
+    """Names of the families that can be loaded, those of installed plugins included."""
+    return tuple(sorted({*_FAMILIES, *(e.name for e in entry_points(group=ENTRY_POINTS))}))
+
+
+def load_predictor(package: ModelPackage, device: str = "auto") -> Predictor:
+    """The predictor of a package; loaded once per process and device.
+
+    Parameters
+    ----------
+    device : ``auto`` (a GPU for families that can use one, where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises
+    ------
+    ModelError
+        for an unknown family, an absent device, or weights that do not fit the specification.
+    """
+    resolved = resolve_device(package.spec, device)
+    key = (package.digest, resolved)
+    with _LOCK:
+        if key not in _CACHE:
+            _CACHE[key] = _factory(find_family(package.spec.family))(package, resolved)
+        return _CACHE[key]
+
+
+def resolve_device(spec: ModelSpec, device: str) -> str:
+    """Name the device that ``auto`` stands for, and check one that was asked for.
+
+    Raises
+    ------
+    ModelError
+        where the device is unknown or absent.
+    """
+    if device not in {"auto", "cpu"} and not device.startswith("cuda"):
+        raise ModelError("unknown device", got=device, expected="auto, cpu, cuda or cuda:N")
+    if device == "cpu" or spec.pixelwise:
+        return "cpu"
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    index = device.partition(":")[2] or "0"
+    if not index.isdigit() or int(index) >= torch.cuda.device_count():
+        raise ModelError(
+            "device is not there", got=device, expected=f"one of {torch.cuda.device_count()} GPUs", fix="--device cpu"
+        )
+    return device
+
+
+def find_family(name: str) -> Family:
+    """The family of that name: built in, registered, or offered by an installed plugin (a :class:`Family`).
+
+    Raises
+    ------
+    ModelError
+        naming the nearest family.
+    """
+    if name in _FAMILIES:
+        return _FAMILIES[name]
+    for plugin in entry_points(group=ENTRY_POINTS):
+        if plugin.name == name:
+            loaded = plugin.load()
+            if not isinstance(loaded, Family):
+                raise ModelError(
+                    f"plugin {plugin.value} is no model family", got=type(loaded).__name__, expected="Family"
+                )
+            return loaded
+    raise ModelError("unknown model family", got=name, expected=nearest(name, families()))
+
+
+def _factory(family: Family) -> Factory:
+    if not isinstance(family.factory, str):
+        return family.factory
+    module, _, attribute = family.factory.partition(":")
+    return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]

@@ -1,0 +1,167 @@
+"""What a model is: bands, scaling, resolution, window, classes, thresholds."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from minescale.errors import ModelError
+from minescale.sensors import SENSORS
+
+HALO_STEP = 8
+"""Halos and patch origins are multiples of this many pixels, the stride of the deepest built-in network."""
+RESOLUTION_TOLERANCE = 1.5
+"""A trained model runs from its resolution divided by this to its resolution times this."""
+
+_NAME = re.compile(r"^[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """Everything about a model except its weights. Checked when built.
+
+    Raises
+    ------
+    ModelError
+        for a band no sensor has, an impossible window, range or threshold.
+    """
+
+    name: str
+    version: str
+    family: str
+    """Which predictor runs it: ``index``, ``pixel``, ``unet`` or a registered one."""
+    bands: tuple[str, ...]
+    """STAC common names, in the order of the input's band axis."""
+    resolution: float
+    """Nominal pixel size in metres."""
+    resolutions: tuple[float, float]
+    """Smallest and largest pixel size in metres at which the model may run."""
+    classes: tuple[str, ...]
+    """Names in the order of the output's class axis."""
+    target: str
+    """The class whose probability the mosaic holds."""
+    threshold: float
+    """Decision threshold on that probability, 0-1."""
+    keep_threshold: float | None = None
+    """For a screen: refine a tile when its highest score reaches this; calibrated, see the package's metrics."""
+    expected_survivors: float | None = None
+    """For a screen: share of tiles that reached ``keep_threshold`` where it was calibrated."""
+    patch: int = 1
+    """Edge of the square the model is fed with, in pixels. 1: every pixel is scored on its own."""
+    halo: int = 0
+    """Pixels of context needed on every side of a pixel; a multiple of 8."""
+    mean: tuple[float, ...] | None = None
+    """Per band, reflectance; the input is scaled as ``(x - mean) / std``. One constant for the whole world."""
+    std: tuple[float, ...] | None = None
+    sensors: tuple[str, ...] = ()
+    """Sensors it was made for; empty: any sensor that has the bands."""
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    """What the family needs to build the model; JSON values."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Data, split, prevalence, region, period. ``bbox``, ``start`` and ``end`` become the item's extent."""
+    licence: str = "other"
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not _NAME.match(self.name):
+            raise ModelError("model name is not usable", got=self.name, expected="letters, digits, _ . - and spaces")
+        check_bands(self.bands, self.name)
+        if self.target not in self.classes:
+            raise ModelError(
+                f"model {self.name}: target is not one of its classes",
+                got=self.target,
+                expected=", ".join(self.classes),
+            )
+        low, high = self.resolutions
+        if not 0 < low <= self.resolution <= high < math.inf:
+            raise ModelError(
+                f"model {self.name}: resolution lies outside its own range",
+                got=f"{self.resolution} in {low}..{high}",
+                expected="0 < min <= resolution <= max, metres",
+            )
+        if self.halo < 0 or self.halo % HALO_STEP:
+            raise ModelError(f"model {self.name}: halo", got=self.halo, expected=f"a multiple of {HALO_STEP}")
+        if self.patch != 1 and (self.patch % HALO_STEP or self.patch < 2 * self.halo + HALO_STEP):
+            raise ModelError(
+                f"model {self.name}: patch",
+                got=self.patch,
+                expected=f"1, or a multiple of {HALO_STEP} larger than twice the halo ({self.halo})",
+            )
+        if self.patch == 1 and self.halo:
+            raise ModelError(f"model {self.name}: a model of single pixels has no halo", got=self.halo, expected=0)
+        self._check_scaling()
+        for name in ("threshold", "keep_threshold", "expected_survivors"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ModelError(f"model {self.name}: {name}", got=value, expected="a number from 0 to 1")
+        for sensor in self.sensors:
+            if sensor not in SENSORS:
+                raise ModelError(f"model {self.name}: unknown sensor", got=sensor, expected=nearest(sensor, SENSORS))
+
+    def _check_scaling(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise ModelError(f"model {self.name}: scaling needs mean and std", expected="both, or neither")
+        if self.mean is None or self.std is None:
+            return
+        if not len(self.mean) == len(self.std) == len(self.bands):
+            raise ModelError(
+                f"model {self.name}: scaling does not fit the bands",
+                got=f"{len(self.mean)} means, {len(self.std)} deviations",
+                expected=f"{len(self.bands)} of each",
+            )
+        if not all(math.isfinite(v) for v in self.mean) or not all(0 < v < math.inf for v in self.std):
+            raise ModelError(
+                f"model {self.name}: scaling", got=f"{self.mean}, {self.std}", expected="finite, deviations above 0"
+            )
+
+    @property
+    def pixelwise(self) -> bool:
+        """Whether every pixel is scored on its own, so that windows, halo and blending do not matter."""
+        return self.patch == 1
+
+    @property
+    def target_index(self) -> int:
+        return self.classes.index(self.target)
+
+    def replace(self, **changes: Any) -> ModelSpec:
+        return dataclasses.replace(self, **changes)
+
+
+def trained_range(resolution: float) -> tuple[float, float]:
+    """Pixel sizes at which a model trained at ``resolution`` may run."""
+    return (resolution / RESOLUTION_TOLERANCE, resolution * RESOLUTION_TOLERANCE)
+
+
+def check_bands(bands: Iterable[str], model: str) -> None:
+    """Refuse band names that no sensor has, band numbers included.
+
+    Raises
+    ------
+    ModelError
+        naming the nearest band.
+    """
+    names = tuple(bands)
+    known = sorted({n for s in SENSORS.values() for n in (*s.names, *(a for a in s.aliases if not a[:1].isupper()))})
+    for band in names:
+        if band not in known:
+            by_asset = [b.name for s in SENSORS.values() for b in s.bands if band in b.assets]
+            raise ModelError(
+                f"model {model}: unknown band",
+                got=band,
+                expected=by_asset[0] if by_asset else nearest(band, known),
+                fix=f"STAC common names: {', '.join(known)}",
+            )
+    if not names or len(set(names)) != len(names):
+        raise ModelError(f"model {model}: bands", got=", ".join(names) or "none", expected="one or more, none twice")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word closest to ``word``, as a question; all of them where none is close."""
+    words = sorted(known)
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"{near[0]}?" if near else ", ".join(words)

@@ -1,0 +1,218 @@
+"""A small U-Net that two CPU cores can run as fast as they can decode pixels.
+
+Follows Ronneberger et al. 2015 (doi:10.1007/978-3-319-24574-4_28) with three changes for speed. The input is
+folded 2 x 2 into channels first, and unfolded last (Shi et al. 2016, arXiv:1609.05158), so that no layer works
+at full resolution and no pixel is lost. Decoders have one convolution. Batch norms are folded into their
+convolutions for inference. There is no group or instance norm: their statistics depend on the size of the
+window, so a tiled prediction would differ from an untiled one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from minescale.errors import ModelError
+from minescale.models.package import ModelPackage
+from minescale.models.spec import HALO_STEP, ModelSpec
+
+_GPU_BATCH = 16
+
+
+def _convolution(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class UNet(nn.Module):
+    """(n, band, y, x) scaled reflectance -> (n, class, y, x) logits; y and x are multiples of ``2 ** depth``."""
+
+    def __init__(self, in_bands: int, classes: int, width: int, depth: int) -> None:
+        super().__init__()
+        widths = [width << level for level in range(depth)]
+        inputs = [4 * in_bands, *widths[:-1]]
+        self.encoders = nn.ModuleList(
+            nn.Sequential(_convolution(i, w), _convolution(w, w)) for i, w in zip(inputs, widths, strict=True)
+        )
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[:-1])
+        self.decoders = nn.ModuleList(_convolution(2 * w, w) for w in widths[:-1])
+        self.head = nn.Conv2d(width, 4 * classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pixel_unshuffle(x, 2)
+        skips = []
+        for level, encoder in enumerate(self.encoders):
+            x = encoder(F.max_pool2d(x, 2) if level else x)
+            skips.append(x)
+        for level in reversed(range(len(self.decoders))):
+            x = self.decoders[level](torch.cat([self.ups[level](x), skips[level]], dim=1))
+        return F.pixel_shuffle(self.head(x), 2)
+
+
+def build_unet(in_bands: int, classes: int, width: int = 16, depth: int = 3) -> UNet:
+    """A U-Net with random weights.
+
+    Parameters
+    ----------
+    in_bands, classes : channels in and out.
+    width : channels at half resolution; doubled at every further halving.
+    depth : number of resolutions, the finest being half the input's.
+
+    Raises
+    ------
+    ModelError
+        for numbers that are not positive or a width or depth beyond what is meant to be small.
+    """
+    for name, value, limit in (("bands", in_bands, 64), ("classes", classes, 64), ("width", width, 128)):
+        if not 1 <= value <= limit:
+            raise ModelError(f"U-Net: {name}", got=value, expected=f"1 to {limit}")
+    if not 1 <= depth <= 5:
+        raise ModelError("U-Net: depth", got=depth, expected="1 to 5")
+    return UNet(in_bands, classes, width, depth)
+
+
+def receptive_radius(depth: int) -> int:
+    """Pixels that a prediction can depend on, to either side: the exact bound, over all positions in a block.
+
+    The needed interval is followed from an output pixel back to the input: a 3 x 3 convolution widens it by one,
+    pooling and folding double it, up-sampling halves it.
+    """
+    stride = 2**depth
+    reach = 0
+    for position in range(stride):
+        low = high = position // 2
+        need: dict[int, tuple[int, int]] = {}
+        for level in range(depth - 1):
+            low, high = low - 1, high + 1
+            need[level] = (low, high)
+            low, high = low // 2, high // 2
+        for level in reversed(range(depth)):
+            if level < depth - 1:
+                low, high = min(2 * low, need[level][0]), max(2 * high + 1, need[level][1])
+            low, high = low - 2, high + 2
+        reach = max(reach, position - 2 * low, 2 * high + 1 - position)
+    return reach
+
+
+def default_halo(depth: int) -> int:
+    """The receptive radius, rounded up to whole strides."""
+    step = max(HALO_STEP, 2**depth)
+    return int(math.ceil(receptive_radius(depth) / step) * step)
+
+
+def flops_per_pixel(in_bands: int, classes: int, width: int, depth: int) -> float:
+    """Floating-point operations (two per multiply-add) per input pixel, halo not counted."""
+    macs = width * 4.0 * classes / 4
+    for level in range(depth):
+        w, inputs = width << level, 4 * in_bands if level == 0 else width << (level - 1)
+        share = 4 ** (level + 1)
+        macs += 9 * (inputs * w + w * w) / share
+        if level < depth - 1:
+            macs += (9 * 2 * w * w + 2 * w * w) / share
+    return 2 * macs
+
+
+class UNetPredictor:
+    """A trained U-Net on one device. Thread-safe: weights are only read, PyTorch serialises what it must."""
+
+    def __init__(self, package: ModelPackage, device: str) -> None:
+        spec = package.spec
+        options = dict(spec.hyperparameters)
+        width, depth = int(options.pop("width", 16)), int(options.pop("depth", 3))
+        if options:
+            raise ModelError(
+                f"model {spec.name}: unknown hyperparameters", got=", ".join(options), expected="width, depth"
+            )
+        network = build_unet(len(spec.bands), len(spec.classes), width, depth)
+        _load_weights(network, package)
+        self._spec = spec
+        self._device = torch.device(device)
+        self._width = width
+        self._net = fold_norms(network.eval()).to(self._device)
+        for parameter in self._net.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        shape = (1, len(spec.bands), 1, 1)
+        self._mean = torch.tensor(spec.mean or [0.0] * len(spec.bands), device=self._device).reshape(shape)
+        self._scale = 1 / torch.tensor(spec.std or [1.0] * len(spec.bands), device=self._device).reshape(shape)
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._spec
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See :class:`minescale.models.predictor.Predictor`. On a GPU the batch is cut into equal micro-batches."""
+        n = len(batch)
+        step = min(_GPU_BATCH, n) if self._device.type == "cuda" else 1
+        out = np.empty((n, len(self._spec.classes), *batch.shape[2:]), np.float32)
+        with torch.inference_mode():
+            for start in range(0, n, step):
+                part = torch.from_numpy(batch[start : start + step])
+                if len(part) < step:
+                    part = torch.cat([part, part.new_zeros((step - len(part), *part.shape[1:]))])
+                scores = self._forward(part).float().cpu().numpy()
+                out[start : start + step] = scores[: n - start]
+        return out
+
+    def _forward(self, part: Tensor) -> Tensor:
+        x = part.to(self._device, memory_format=torch.channels_last)
+        x = scale(x, self._mean, self._scale)
+        if self._device.type == "cuda":
+            with torch.autocast("cuda", dtype=torch.float16):
+                logits = self._net(x)
+            logits = logits.float()
+        else:
+            logits = self._net(x)
+        return torch.softmax(logits, dim=1)
+
+
+def scale(x: Tensor, mean: Tensor, inverse_std: Tensor) -> Tensor:
+    """``(x - mean) / std``, and 0 (an average pixel) where any band is 0, that is, has no data."""
+    seen = (x > 0).all(dim=1, keepdim=True)
+    return (x - mean) * inverse_std * seen
+
+
+def state_arrays(network: UNet) -> dict[str, NDArray[Any]]:
+    """The weights as float32 arrays for :func:`minescale.models.package.write_package`."""
+    state = network.state_dict()
+    return {k: v.detach().cpu().numpy().astype(np.float32) for k, v in state.items() if "num_batches" not in k}
+
+
+def _load_weights(network: UNet, package: ModelPackage) -> None:
+    expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if "num_batches" not in k}
+    arrays = package.weights()
+    wrong = _differences(expected, {k: v.shape for k, v in arrays.items()})
+    if wrong:
+        raise ModelError(
+            f"weights of {package.spec.name} do not fit the network",
+            got=wrong,
+            expected="the shapes model.json implies",
+        )
+    if not all(np.isfinite(a).all() for a in arrays.values()):
+        raise ModelError(f"weights of {package.spec.name} are not all finite", expected="numbers")
+    network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items()}, strict=False)
+
+
+def _differences(expected: dict[str, tuple[int, ...]], got: dict[str, Any]) -> str:
+    names: Sequence[str] = sorted(k for k in expected.keys() | got.keys() if expected.get(k) != got.get(k))
+    return ", ".join(f"{k}: {got.get(k, 'absent')} for {expected.get(k, 'nothing')}" for k in names[:3])
+
+
+def fold_norms(network: UNet) -> UNet:
+    """Put every batch norm into the convolution before it; in place, for inference only."""
+    for child in network.modules():
+        if isinstance(child, nn.Sequential) and len(child) == 3:
+            convolution, norm = child[0], child[1]
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                child[0] = fuse_conv_bn_eval(convolution, norm)
+                child[1] = nn.Identity()
+    return network

@@ -1,0 +1,189 @@
+"""One tile of composite to one tile of probability, whatever window the model wants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minescale.errors import ModelError
+from minescale.kernels.blend import add_window, hann_weights, normalise
+from minescale.models.predictor import Predictor, find_family
+from minescale.models.spec import HALO_STEP, ModelSpec
+
+REFLECTANCE = np.float32(1e-4)
+"""Composites are reflectance x 1e4."""
+_STRIPE_PIXELS = 1 << 16
+"""Pixels that a pixelwise model is handed at once: their bands stay in the second-level cache."""
+_BATCH_PIXELS = 1 << 20
+"""Pixels of patches that are handed over at once: enough to fill a GPU, small beside a tile's composite."""
+_MAX_BLEND = 64
+_FIXED_BYTES = 24 << 20
+"""Libraries' own buffers (oneDNN scratch, allocator slack) for one prediction."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """Where patches lie along one axis, in pixels relative to the core's first pixel."""
+
+    patch: int
+    starts: tuple[int, ...]
+    inner: int
+    """Part of a patch whose prediction is kept: the patch without its halo."""
+    overlap: int
+    """Pixels that neighbouring inner parts share."""
+
+
+def predict_tile(predictor: Predictor, composite: NDArray[np.uint16], halo: int) -> NDArray[np.float32]:
+    """Probability of the model's target class over the core of a tile.
+
+    The tile is cut into patches of one shape whose origins are multiples of 8 pixels from the tile's, so that
+    every tiling puts the network's strides on the same pixels. Of a patch only the part further from its border
+    than the model's halo counts, and where those parts overlap they are blended with Hann weights. With a
+    ``halo`` of at least the model's receptive field the result therefore does not depend on the tiling (to
+    1e-4). A model of single pixels is run without windows, and its result does not depend on the tiling at all.
+
+    Parameters
+    ----------
+    composite : uint16 (band, y, x), reflectance x 1e4, 0 where there is no data; bands as in the model's
+        specification, halo included.
+    halo : pixels on every side that are context only; a multiple of 8.
+
+    Returns
+    -------
+    float32 (y, x) of the core, 0-1, NaN where any band of the composite is 0.
+
+    Raises
+    ------
+    ModelError
+        where bands, shape or halo do not fit.
+    """
+    spec = predictor.spec
+    if composite.ndim != 3 or composite.shape[0] != len(spec.bands) or composite.dtype != np.uint16:
+        raise ModelError(
+            f"composite does not fit model {spec.name}",
+            got=f"{composite.dtype} {composite.shape}",
+            expected=f"uint16 ({len(spec.bands)}, y, x)",
+        )
+    height, width = composite.shape[1] - 2 * halo, composite.shape[2] - 2 * halo
+    if halo < 0 or halo % HALO_STEP or height < 1 or width < 1:
+        raise ModelError(
+            "halo does not fit the tile",
+            got=f"{halo} of {composite.shape[1:]}",
+            expected=f"a multiple of {HALO_STEP} that leaves a core",
+        )
+    core = composite[:, halo : halo + height, halo : halo + width]
+    seen = (core != 0).all(axis=0)
+    if not seen.any():
+        return np.full((height, width), np.nan, np.float32)
+    score = _by_pixel(predictor, core) if spec.pixelwise else _by_patch(predictor, composite, halo, height, width)
+    score[~seen] = np.nan
+    return score
+
+
+def _by_pixel(predictor: Predictor, core: NDArray[np.uint16]) -> NDArray[np.float32]:
+    height, width = core.shape[1:]
+    target = predictor.spec.target_index
+    score = np.empty((height, width), np.float32)
+    rows = max(1, _STRIPE_PIXELS // width)
+    for top in range(0, height, rows):
+        stripe = core[:, top : top + rows] * REFLECTANCE
+        score[top : top + rows] = predictor.predict(stripe[np.newaxis])[0, target]
+    return score
+
+
+def _by_patch(
+    predictor: Predictor, composite: NDArray[np.uint16], halo: int, height: int, width: int
+) -> NDArray[np.float32]:
+    spec = predictor.spec
+    rows, cols = _axis(height, spec), _axis(width, spec)
+    windows = [(y, x) for y in rows.starts for x in cols.starts]
+    target, margin = spec.target_index, spec.halo
+    if len(windows) == 1:
+        batch = _cut(composite, windows, halo - margin, rows.patch, cols.patch)
+        patch = predictor.predict(batch)[0, target]
+        return np.ascontiguousarray(patch[margin : margin + height, margin : margin + width])
+    # Inner parts may stick out of the core by less than a stride; the sums have room for that.
+    shape = (rows.starts[-1] + rows.inner, cols.starts[-1] + cols.inner)
+    total, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    taper = _taper(rows, cols)
+    for group in _groups(windows, rows.patch * cols.patch):
+        batch = _cut(composite, group, halo - margin, rows.patch, cols.patch)
+        scores = predictor.predict(batch)[:, target]
+        for (y, x), score in zip(group, scores, strict=True):
+            inner = np.ascontiguousarray(score[margin : margin + rows.inner, margin : margin + cols.inner])
+            add_window(total, weight, inner, taper, y, x)
+    return np.ascontiguousarray(normalise(total, weight)[:height, :width])
+
+
+def _axis(core: int, spec: ModelSpec) -> _Axis:
+    """Patch starts that cover ``core`` pixels: one patch where it fits, else equal patches, evenly spread."""
+    margin = spec.halo
+    whole = _up(core)
+    if whole + 2 * margin <= spec.patch:
+        return _Axis(whole + 2 * margin, (0,), whole, 0)
+    inner = spec.patch - 2 * margin
+    overlap = min(_MAX_BLEND, _up(inner // 4))
+    overlap = 0 if overlap >= inner else overlap
+    count = -(-(whole - overlap) // (inner - overlap))
+    last = whole - inner
+    starts = tuple(last * i // (count - 1) // HALO_STEP * HALO_STEP for i in range(count))
+    return _Axis(spec.patch, starts, inner, overlap)
+
+
+def _up(pixels: int) -> int:
+    return -(-pixels // HALO_STEP) * HALO_STEP
+
+
+def _taper(rows: _Axis, cols: _Axis) -> NDArray[np.float32]:
+    """Hann weights of the inner part of a patch, (y, x), positive everywhere."""
+    y = hann_weights(rows.inner, rows.overlap) if rows.overlap else np.ones((rows.inner, rows.inner), np.float32)
+    x = hann_weights(cols.inner, cols.overlap) if cols.overlap else np.ones((cols.inner, cols.inner), np.float32)
+    middle_y, middle_x = y[:, rows.inner // 2], x[cols.inner // 2]
+    return np.ascontiguousarray(np.outer(middle_y, middle_x), np.float32)
+
+
+def _groups(windows: list[tuple[int, int]], pixels: int) -> Iterator[list[tuple[int, int]]]:
+    size = max(1, _BATCH_PIXELS // pixels)
+    for start in range(0, len(windows), size):
+        yield windows[start : start + size]
+
+
+def _cut(
+    composite: NDArray[np.uint16], windows: list[tuple[int, int]], shift: int, rows: int, cols: int
+) -> NDArray[np.float32]:
+    """Patches as reflectance, (n, band, y, x); 0 beyond the composite. ``shift`` leads from core to composite."""
+    batch = np.zeros((len(windows), composite.shape[0], rows, cols), np.float32)
+    for patch, (y, x) in zip(batch, windows, strict=True):
+        top, left = y + shift, x + shift
+        source = composite[:, max(top, 0) : max(top + rows, 0), max(left, 0) : max(left + cols, 0)]
+        down, right = max(-top, 0), max(-left, 0)
+        view = patch[:, down : down + source.shape[1], right : right + source.shape[2]]
+        np.multiply(source, REFLECTANCE, out=view, casting="same_kind")
+    return batch
+
+
+def peak_bytes(spec: ModelSpec, tile_px: int, halo: int) -> int:
+    """Upper estimate of the memory that predicting one tile takes, its composite included, the model excluded.
+
+    Parameters
+    ----------
+    tile_px : pixels per edge of the tile's core.
+    halo : pixels of context on every side.
+    """
+    per_pixel = find_family(spec.family).bytes_per_pixel(spec)
+    core = tile_px * tile_px
+    bands, classes = len(spec.bands), len(spec.classes)
+    # The composite, the mask of pixels with data (with its temporaries) and the result.
+    result = 2 * bands * (tile_px + 2 * halo) ** 2 + core * (bands + 2 + 4)
+    if spec.pixelwise:
+        stripe = min(core, max(_STRIPE_PIXELS, tile_px))
+        return result + stripe * (4 * (bands + classes) + per_pixel)
+    axis = _axis(tile_px, spec)
+    patch = axis.patch**2
+    group = min(len(axis.starts) ** 2, max(1, _BATCH_PIXELS // patch))
+    sums = 0 if len(axis.starts) == 1 else 3 * 4 * (axis.starts[-1] + axis.inner) ** 2
+    # Patches of a group are held as input and output; the network runs them one after the other.
+    return result + sums + patch * (group * 4 * (bands + classes) + per_pixel) + _FIXED_BYTES
