@@ -1,0 +1,22 @@
+"""The one way a kernel is compiled.
+
+Kernels are plain loops over C-contiguous arrays. They release the interpreter lock and never start
+threads of their own: the callers (Dask workers, reader pools) are threads already, and numba's parallel
+targets are not safe below them. Nothing is compiled at import; the first call compiles, later processes
+load the machine code from numba's cache on disk. No fast-math: NaN and infinity keep their meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from numba import njit
+
+F = TypeVar("F", bound=Callable)
+
+
+def kernel(function: F) -> F:
+    """Compile ``function`` on its first call: no interpreter lock, cached on disk, division by zero as in NumPy."""
+    compiled: F = njit(nogil=True, cache=True, error_model="numpy")(function)
+    return compiled
