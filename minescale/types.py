@@ -213,7 +213,7 @@ class Reason(enum.IntEnum):
     SEEN_WITH_LOSSES = 1
     """At least one clear look, but some scenes of the tile could not be read."""
     NO_SCENE = 2
-    """No scene covers the pixel in this period."""
+    """No scene covers the pixel in this period with all the bands the model needs."""
     NEVER_CLEAR = 3
     """Covered, but cloud, shadow, snow or defects in every look."""
     READ_FAILED = 4

@@ -18,7 +18,7 @@ from minescale.errors import PlanTooLarge, UsageError
 from minescale.grid import MosaicGrid, resolve_crs
 from minescale.sensors import MASK, SENSORS, Sensor
 from minescale.sources.access import Access
-from minescale.sources.scenes import Layer, Scene, group_layers
+from minescale.sources.scenes import Layer, Scene, group_layers, source_anchor
 from minescale.types import BBox, Period, PeriodRule
 
 if TYPE_CHECKING:
@@ -121,24 +121,6 @@ def _grid(area: BBox, crs: str, resolution: float, scenes: Sequence[Scene]) -> M
     return MosaicGrid.around(
         area, crs=target, resolution=resolution, tile_size=512, anchor=source_anchor(scenes, target)
     )
-
-
-def source_anchor(scenes: Sequence[Scene], crs: str) -> tuple[float, float]:
-    """Corner (x, y) of the scenes' most common pixel lattice in ``crs``; (0, 0) where none is in it.
-
-    A mosaic anchored there uses source pixels as they are.
-    """
-    corners: dict[tuple[float, float], int] = {}
-    for scene in scenes:
-        if scene.crs != crs:
-            continue
-        for asset in scene.bands.values():
-            if asset.transform is not None:
-                corner = (asset.transform[2], asset.transform[5])
-                corners[corner] = corners.get(corner, 0) + 1
-    if not corners:
-        return (0.0, 0.0)
-    return max(corners, key=lambda corner: (corners[corner], corner))
 
 
 def _blocks(geobox: GeoBox, chunk: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from affine import Affine
 from minescale.kernels.resample import repeat
+from minescale.sources.probe import ProbeVerdict
 from minescale.sources.reader import Reader
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -51,6 +52,8 @@ class Composite:
     """Scenes that were dropped because they could not be read."""
     unmasked: tuple[str, ...]
     """Scenes used without a quality band."""
+    doubts: tuple[ProbeVerdict, ...]
+    """Scenes whose pixels contradict the radiometry their metadata leads to."""
 
 
 def compose(
@@ -78,12 +81,14 @@ def compose(
     composite = composite or CompositeConfig()
     remaining = list(scenes)
     losses: list[ReadFailure] = []
+    doubts: list[ProbeVerdict] = []
     bytes_read = requests = 0
     while True:
         attempt = _Attempt(remaining, geobox, tuple(bands), sensor, reader, mask, composite)
         attempt.run()
         bytes_read += attempt.bytes_read
         requests += attempt.requests
+        doubts.extend(attempt.doubts)
         if not attempt.failures:
             break
         lost = {failure.scene_id for failure in attempt.failures}
@@ -93,7 +98,7 @@ def compose(
         data=attempt.data,
         bands=tuple(bands),
         clear_count=attempt.clear_count,
-        reason=_reason(attempt.data, attempt.observed, bool(losses)),
+        reason=_reason(attempt.data, attempt.observed & (attempt.clear_count == 0), bool(losses)),
         layers_seen=attempt.layers_seen,
         layers_used=len(attempt.used),
         n_scenes=sum(len(layer.scenes) for layer in attempt.used),
@@ -101,6 +106,7 @@ def compose(
         requests=requests,
         losses=tuple(losses),
         unmasked=attempt.unmasked,
+        doubts=tuple(doubts),
     )
 
 
@@ -128,6 +134,7 @@ class _Attempt:
         self.unmasked: tuple[str, ...] = ()
         self.bytes_read = self.requests = 0
         self.failures: tuple[ReadFailure, ...] = ()
+        self.doubts: tuple[ProbeVerdict, ...] = ()
 
     def run(self) -> None:
         longitude = self.geobox.geographic_extent.centroid.coords[0][0] if self.scenes else 0.0
@@ -156,6 +163,7 @@ class _Attempt:
         self.bytes_read += read.bytes_read
         self.requests += read.requests
         self.failures += read.failures
+        self.doubts += read.doubts
         return read.data
 
     def _states(self, layers: tuple[Layer, ...], factor: int) -> NDArray[np.uint8]:
@@ -181,7 +189,7 @@ class _Attempt:
         return np.ascontiguousarray(states)
 
     def _composite(self, states: NDArray[np.uint8], mask_factor: int) -> None:
-        if self.composite.method in kernels.ALL_BANDS_METHODS:
+        if kernels.METHODS[self.composite.method] == "bands":
             self._composite_jointly(states, mask_factor)
             return
         scenes = [scene for layer in self.used for scene in layer.scenes]
@@ -294,9 +302,9 @@ def _whole_number(value: float) -> bool:
     return abs(value - round(value)) < 0.01
 
 
-def _reason(data: NDArray[np.uint16], observed: NDArray[np.bool_], losses: bool) -> NDArray[np.uint8]:
+def _reason(data: NDArray[np.uint16], clouded: NDArray[np.bool_], losses: bool) -> NDArray[np.uint8]:
     seen = (data != 0).all(axis=0)
-    reason = np.where(observed, np.uint8(Reason.NEVER_CLEAR), np.uint8(Reason.NO_SCENE))
+    reason = np.where(clouded, np.uint8(Reason.NEVER_CLEAR), np.uint8(Reason.NO_SCENE))
     if losses:
         reason[:] = Reason.READ_FAILED
     reason[seen] = Reason.SEEN_WITH_LOSSES if losses else Reason.SEEN

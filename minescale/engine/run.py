@@ -126,6 +126,7 @@ class _Execution:
         self.workers = 1
         self.losses: dict[tuple[object, ...], dict[str, Any]] = {}
         self.unmasked_told = False
+        self.doubts: set[str] = set()
 
     def emit(self, event: events.Event) -> None:
         for listener in self.listeners:
@@ -262,6 +263,10 @@ class _Execution:
             )
             self.losses[result.time, str(result.key), loss.scene_id, loss.band] = events.event_dict(lost)
             self.emit(lost)
+        for doubt in result.doubts:
+            if doubt not in self.doubts:  # every worker process probes for itself
+                self.doubts.add(doubt)
+                self.emit(events.Notice(message=doubt))
         if result.unmasked and not self.unmasked_told:
             self.unmasked_told = True
             self.emit(

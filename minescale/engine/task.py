@@ -75,6 +75,8 @@ class TileResult:
     """(child_y, child_x) coarse score of each child; None at the finest level."""
     losses: tuple[ReadFailure, ...]
     unmasked: tuple[str, ...]
+    doubts: tuple[str, ...]
+    """What the pixel probe holds against some scenes' metadata."""
     peak_rss: int
     """Highest resident memory of the worker process so far, in bytes."""
 
@@ -147,6 +149,7 @@ def infer_tile(job: TileJob, composed: ComposedTile) -> TileResult:
         scores=child_scores(plan.grid, key, probability) if key.level > 0 else None,
         losses=composite.losses,
         unmasked=composite.unmasked,
+        doubts=tuple(str(verdict) for verdict in composite.doubts),
         peak_rss=peak_rss(),
     )
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from minescale.sources.catalogs import search
 from minescale.sources.freeze import FrozenCatalog, freeze, scenes_digest
+from minescale.sources.scenes import source_anchor
 
 from minescale.config import Config
-from minescale.cube.api import source_anchor
 from minescale.errors import UsageError
 from minescale.grid import MosaicGrid, resolve_crs
 from minescale.models.package import ModelPackage, check_fits, load_package

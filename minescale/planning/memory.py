@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from minescale.config import Config
 from minescale.errors import PlanTooLarge
-from minescale.kernels.composite import ALL_BANDS_METHODS
+from minescale.kernels.composite import METHODS
 
 _MB = 1_000_000
 PROCESS_BYTES = 420 * _MB
@@ -68,7 +68,7 @@ def project_memory(
     side = tile_px + 2 * halo
     pixels = side * side
     used = min(layers, config.composite.max_scenes)
-    joint = config.composite.method in ALL_BANDS_METHODS
+    joint = METHODS[config.composite.method] == "bands"
     mask_pixels = pixels // mask_factor**2
     return MemoryProjection(
         process=PROCESS_BYTES + (TORCH_BYTES if uses_torch else 0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shapely.geometry.base import BaseGeometry
@@ -82,3 +82,21 @@ def group_layers(scenes: Iterable[Scene], longitude: float) -> tuple[Layer, ...]
         groups.setdefault((solar_day(scene.datetime, longitude), scene.platform), []).append(scene)
     ordered = sorted(groups.items(), key=lambda item: item[0])
     return tuple(Layer(day, tuple(sorted(group, key=lambda s: (s.datetime, s.id)))) for (day, _), group in ordered)
+
+
+def source_anchor(scenes: Sequence[Scene], crs: str) -> tuple[float, float]:
+    """Corner (x, y) of the scenes' most common pixel lattice in ``crs``; (0, 0) where none is in it.
+
+    A mosaic anchored there uses source pixels as they are.
+    """
+    corners: dict[tuple[float, float], int] = {}
+    for scene in scenes:
+        if scene.crs != crs:
+            continue
+        for asset in scene.bands.values():
+            if asset.transform is not None:
+                corner = (asset.transform[2], asset.transform[5])
+                corners[corner] = corners.get(corner, 0) + 1
+    if not corners:
+        return (0.0, 0.0)
+    return max(corners, key=lambda corner: (corners[corner], corner))
