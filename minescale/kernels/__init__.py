@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minescale.errors import UsageError
 from minescale.kernels.blend import add_window, hann_weights, normalise
 from minescale.kernels.composite import METHODS, geomedian, latest, median, medoid, padded_depth, percentile
 from minescale.kernels.expressions import evaluate
@@ -93,12 +94,19 @@ def warm(depth: int, method: str = "median") -> None:
     """
     states = np.ones((max(1, depth), 2, 2), np.uint8)
     stack = np.ones((max(1, depth), 2, 2), np.uint16)
-    composites = {"median": median, "percentile": percentile, "latest": latest}
-    if METHODS.get(method) == "bands":
-        joint = {"geomedian": geomedian, "medoid": medoid}[method]
-        joint(stack[:, None], states)
-    elif method in composites:
-        composites[method](stack, states)
+    match method:
+        case "median":
+            median(stack, states)
+        case "percentile":
+            percentile(stack, states)
+        case "latest":
+            latest(stack, states)
+        case "geomedian":
+            geomedian(stack[:, None], states)
+        case "medoid":
+            medoid(stack[:, None], states)
+        case _:
+            raise UsageError("unknown compositing method", got=method, expected=", ".join(METHODS))
     decode_classes(states, class_table({}))
     decode_classes(stack, class_table({}))
     decode_bits(stack, 1, 2, 4)

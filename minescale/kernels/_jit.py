@@ -9,7 +9,7 @@ load the machine code from numba's cache on disk. No fast-math: NaN and infinity
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from numba import njit
 
@@ -18,5 +18,4 @@ F = TypeVar("F", bound=Callable)
 
 def kernel(function: F) -> F:
     """Compile ``function`` on its first call: no interpreter lock, cached on disk, division by zero as in NumPy."""
-    compiled: F = njit(nogil=True, cache=True, error_model="numpy")(function)
-    return compiled
+    return cast("F", njit(nogil=True, cache=True, error_model="numpy")(function))

@@ -28,7 +28,8 @@ def strip_rows(width: int) -> int:
 def strip_states(states: NDArray, factor: int, t: int, top: int, bottom: int, width: int, fine: NDArray) -> NDArray:
     """States of layer ``t`` for the pixels of rows top to bottom; repeated into ``fine`` where they are coarser."""
     if factor == 1:
-        return states[t].reshape(states.shape[1] * states.shape[2])[top * width : bottom * width]
+        layer: NDArray = states[t].reshape(states.shape[1] * states.shape[2])[top * width : bottom * width]
+        return layer
     for y in range(top, bottom):
         coarse = states[t, y // factor]
         line = fine[(y - top) * width : (y - top + 1) * width]

@@ -121,7 +121,7 @@ def parse(expression: str) -> ast.expr:
                 stack.append((operand, depth + 1))
             case ast.Name():
                 continue
-            case ast.Constant(value=value) if type(value) in (int, float) and abs(value) < _LARGEST:
+            case ast.Constant(value=int() | float() as value) if type(value) is not bool and abs(value) < _LARGEST:
                 continue
             case _:
                 raise UsageError(

@@ -16,7 +16,23 @@ from numpy.typing import NDArray
 from minescale.errors import UsageError
 from minescale.kernels._arrays import given, output
 from minescale.kernels._jit import kernel
-from minescale.kernels.expressions import parse
+from minescale.kernels.expressions import CONSTANTS, evaluate, parse
+
+__all__ = [
+    "ALIASES",
+    "CONSTANTS",
+    "GEOLOGY",
+    "INDICES",
+    "SEED_INDICES",
+    "Index",
+    "IndexKernel",
+    "evaluate",
+    "fused_indices",
+    "index",
+    "index_kernel",
+    "normalized_differences",
+    "pair_names",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

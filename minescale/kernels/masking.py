@@ -94,8 +94,7 @@ def decode(qa: NDArray[np.uint8] | NDArray[np.uint16], rule: MaskRule) -> NDArra
     """States of a quality band by a sensor's rule: by class where it lists classes, else by bits."""
     if rule.classes is not None:
         return decode_classes(qa, class_table(rule.classes))
-    wide = qa.astype(np.uint16) if qa.dtype == np.uint8 else qa
-    return decode_bits(wide, rule.fill_bit, rule.obscured_bits, rule.unusable_bits)
+    return decode_bits(qa.astype(np.uint16, copy=False), rule.fill_bit, rule.obscured_bits, rule.unusable_bits)
 
 
 def dilate(states: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
@@ -254,7 +253,7 @@ def _clear_per_layer(layers: NDArray, counts: NDArray) -> None:
         layer = layers[t]
         total = 0
         for i in range(layer.size):
-            total += np.int64(layer[i] == _CLEAR)
+            total += int(layer[i] == _CLEAR)
         counts[t] = total
 
 

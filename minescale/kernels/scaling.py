@@ -38,7 +38,7 @@ def reflectance_table(scale: float, offset: float, nodata: int | None) -> NDArra
         raise UsageError(
             "radiometry is not usable", got=f"scale {scale}, offset {offset}", expected="finite, scale > 0"
         )
-    table = _valid_table(repr(float(scale)), repr(float(offset))).copy()
+    table: NDArray[np.uint16] = _valid_table(repr(float(scale)), repr(float(offset))).copy()
     if nodata is not None and 0 <= nodata <= 0xFFFF:
         table[nodata] = 0
     return table
@@ -53,7 +53,8 @@ def _valid_table(scale: str, offset: str) -> NDArray[np.uint16]:
     largest = 2 * (0xFFFF * slope_n + abs(shift_n) + below)
     numbers = np.arange(65536, dtype=np.int64 if largest < 2**62 else object)
     rounded = (2 * (numbers * slope_n + shift_n) + below) // (2 * below)
-    return np.clip(rounded, FLOOR, CEILING).astype(np.uint16)
+    table: NDArray[np.uint16] = np.clip(rounded, FLOOR, CEILING).astype(np.uint16)
+    return table
 
 
 def apply_table(
