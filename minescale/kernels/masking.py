@@ -151,10 +151,18 @@ def clear_per_layer(states: NDArray[np.uint8]) -> NDArray[np.int64]:
 def fuse(dst: NDArray, src: NDArray) -> None:
     """Fill ``dst`` in place where it is 0 (no data) with ``src``: scenes of one day, first come first kept.
 
-    Both uint8 or both uint16, of one shape. ``dst`` must be C-contiguous.
+    Both uint8 or both uint16, of one shape. ``dst`` may be a window of a larger array.
+
+    Raises
+    ------
+    UsageError
+        where shapes or element types differ.
     """
     source = given(src, "source", (np.uint8, np.uint16), None)
     same_shape(dst, source, "fused layers")
+    if dst.dtype == source.dtype and not dst.flags.c_contiguous:
+        np.copyto(dst, source, where=dst == 0)
+        return
     target = output(dst, source.shape, source.dtype)
     _fuse(target.reshape(-1), source.reshape(-1))
 
