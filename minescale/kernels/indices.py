@@ -24,47 +24,35 @@ __all__ = [
     "GEOLOGY",
     "INDICES",
     "SEED_INDICES",
-    "Index",
+    "SOURCES",
     "IndexKernel",
     "evaluate",
+    "expression_of",
     "fused_indices",
-    "index",
     "index_kernel",
     "normalized_differences",
     "pair_names",
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
-    """A spectral index: its expression in band symbols, and where it comes from."""
-
-    expression: str
-    source: str
-
-
-def _doi(expression: str, doi: str) -> Index:
-    return Index(expression=expression, source=f"doi:{doi}")
-
-
-INDICES: dict[str, Index] = {
-    "NDVI": Index(expression="(N-R)/(N+R)", source="Rouse et al. 1974, NASA SP-351"),
-    "SeLI": _doi("(N2-RE1)/(N2+RE1)", "10.3390/s19040904"),
-    "GNDVI": _doi("(N-G)/(N+G)", "10.1016/S0034-4257(96)00072-7"),
-    "NDMI": _doi("(N-S1)/(N+S1)", "10.1016/S0034-4257(01)00318-2"),
-    "MSI": _doi("S1/N", "10.1016/0034-4257(89)90046-1"),
-    "NDWI": _doi("(G-N)/(G+N)", "10.1080/01431169608948714"),
-    "MNDWI": _doi("(G-S1)/(G+S1)", "10.1080/01431160600589179"),
-    "NBR": _doi("(N-S2)/(N+S2)", "10.3133/ofr0211"),
-    "NBR2": Index(expression="(S1-S2)/(S1+S2)", source="USGS Landsat Normalized Burn Ratio 2"),
-    "NDBI": _doi("(S1-N)/(S1+N)", "10.1080/01431160304987"),
-    "NDSI": _doi("(G-S1)/(G+S1)", "10.1109/IGARSS.1994.399618"),
-    "NDVI705": _doi("(RE2-RE1)/(RE2+RE1)", "10.1016/S0176-1617(11)81633-0"),
-    "NDCI": _doi("(RE1-R)/(RE1+R)", "10.1016/j.rse.2011.10.016"),
-    "NDTI": _doi("(R-G)/(R+G)", "10.1016/j.rse.2006.07.012"),
-    "IKAW": _doi("(R-B)/(R+B)", "10.1006/anbo.1997.0544"),
+INDICES: dict[str, str] = {
+    "NDVI": "(N-R)/(N+R)",
+    "SeLI": "(N2-RE1)/(N2+RE1)",
+    "GNDVI": "(N-G)/(N+G)",
+    "NDMI": "(N-S1)/(N+S1)",
+    "MSI": "S1/N",
+    "NDWI": "(G-N)/(G+N)",
+    "MNDWI": "(G-S1)/(G+S1)",
+    "NBR": "(N-S2)/(N+S2)",
+    "NBR2": "(S1-S2)/(S1+S2)",
+    "NDBI": "(S1-N)/(S1+N)",
+    "NDSI": "(G-S1)/(G+S1)",
+    "NDVI705": "(RE2-RE1)/(RE2+RE1)",
+    "NDCI": "(RE1-R)/(RE1+R)",
+    "NDTI": "(R-G)/(R+G)",
+    "IKAW": "(R-B)/(R+B)",
 }
-"""Indices under the names that awesome-spectral-indices gives them."""
+"""Expressions in band symbols, under the names that awesome-spectral-indices gives them."""
 
 ALIASES: dict[str, str] = {
     "NDRE": "SeLI",
@@ -95,23 +83,51 @@ SEED_INDICES: tuple[str, ...] = (
 """The fourteen names of the pixel pipeline's index table. Up to sign they are ten features: NDSI is MNDWI, MSI_seed
 is NDBI, NDMI is -NDBI, GNDVI is -NDWI."""
 
-_RATIOS_S2 = "van der Meer et al. 2014, doi:10.1016/j.rse.2014.03.022 (Sentinel-2 band ratios)"
-GEOLOGY: dict[str, Index] = {
-    "iron_oxide": Index(expression="R/B", source="Segal 1982; Sabins 1999, doi:10.1016/S0169-1368(99)00007-4"),
-    "ferric_iron": Index(expression="R/G", source=_RATIOS_S2),
-    "ferrous_iron": Index(expression="S2/N+G/R", source=_RATIOS_S2),
-    "ferric_oxides": Index(expression="S1/N", source=_RATIOS_S2),
-    "ferrous_silicates": Index(expression="S2/S1", source=_RATIOS_S2),
-    "laterite": Index(expression="S1/S2", source=_RATIOS_S2),
-    "clay_hydroxyl": Index(expression="S1/S2", source="Sabins 1999, doi:10.1016/S0169-1368(99)00007-4"),
-    "gossan": Index(expression="S1/R", source=_RATIOS_S2),
+GEOLOGY: dict[str, str] = {
+    "iron_oxide": "R/B",
+    "ferric_iron": "R/G",
+    "ferrous_iron": "S2/N+G/R",
+    "ferric_oxides": "S1/N",
+    "ferrous_silicates": "S2/S1",
+    "laterite": "S1/S2",
+    "clay_hydroxyl": "S1/S2",
+    "gossan": "S1/R",
 }
 """Band ratios of exposed rock and soil, which awesome-spectral-indices does not list. They point at material, not at
 minerals, and mean nothing under vegetation or water."""
 
+_SABINS = "Sabins 1999, doi:10.1016/S0169-1368(99)00007-4"
+_VAN_DER_MEER = "van der Meer et al. 2014, doi:10.1016/j.rse.2014.03.022"
+SOURCES: dict[str, str] = {
+    "NDVI": "Rouse et al. 1974, NASA SP-351",
+    "SeLI": "doi:10.3390/s19040904",
+    "GNDVI": "doi:10.1016/S0034-4257(96)00072-7",
+    "NDMI": "doi:10.1016/S0034-4257(01)00318-2",
+    "MSI": "doi:10.1016/0034-4257(89)90046-1",
+    "NDWI": "doi:10.1080/01431169608948714",
+    "MNDWI": "doi:10.1080/01431160600589179",
+    "NBR": "doi:10.3133/ofr0211",
+    "NBR2": "USGS Landsat Normalized Burn Ratio 2",
+    "NDBI": "doi:10.1080/01431160304987",
+    "NDSI": "doi:10.1109/IGARSS.1994.399618",
+    "NDVI705": "doi:10.1016/S0176-1617(11)81633-0",
+    "NDCI": "doi:10.1016/j.rse.2011.10.016",
+    "NDTI": "doi:10.1016/j.rse.2006.07.012",
+    "IKAW": "doi:10.1006/anbo.1997.0544",
+    "iron_oxide": _SABINS,
+    "clay_hydroxyl": _SABINS,
+    "ferric_iron": _VAN_DER_MEER,
+    "ferrous_iron": _VAN_DER_MEER,
+    "ferric_oxides": _VAN_DER_MEER,
+    "ferrous_silicates": _VAN_DER_MEER,
+    "laterite": _VAN_DER_MEER,
+    "gossan": _VAN_DER_MEER,
+}
+"""Where each index of INDICES and GEOLOGY was published."""
 
-def index(name: str) -> Index:
-    """Look an index up in INDICES, ALIASES and GEOLOGY.
+
+def expression_of(name: str) -> str:
+    """Expression of a name in INDICES, ALIASES or GEOLOGY.
 
     Raises
     ------
@@ -191,7 +207,7 @@ def index_kernel(names: Sequence[str], symbols: Sequence[str]) -> IndexKernel:
 
 
 def _two_bands(name: str) -> tuple[str, str, bool]:
-    expression = index(name).expression
+    expression = expression_of(name)
     match parse(expression):
         case ast.BinOp(left=ast.Name(id=a), op=ast.Div(), right=ast.Name(id=b)):
             return a, b, True
