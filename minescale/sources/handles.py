@@ -1,0 +1,154 @@
+"""Open images: one small cache of GDAL handles per thread.
+
+GDAL datasets must not be shared between threads, and opening one costs a request; so each thread of the read
+pool keeps the images it used last.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from affine import Affine
+
+from minescale.sources.windows import Window, blocks
+
+Address = Callable[[], str]
+"""Gives the address to open now, signed."""
+
+FILES_PER_THREAD = 48
+_UNKNOWN_RATIO = 0.5
+"""Compressed share of a block's size assumed where the format does not tell."""
+
+_local = threading.local()
+_broken: OrderedDict[str, None] = OrderedDict()
+_broken_lock = threading.Lock()
+_BROKEN_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One open image at one level: full resolution, or one of its overviews."""
+
+    dataset: Any
+    """rasterio dataset of this level; belongs to the thread that opened it."""
+    base: Any
+    """rasterio dataset of the full resolution."""
+    url: str
+    """The address it was opened with, signature and all."""
+    overview: int | None
+    crs: str | None
+    transform: Affine
+    shape: tuple[int, int]
+    block_shape: tuple[int, int]
+    factors: tuple[int, ...]
+    """Decimation factors of the overviews, rising."""
+    dtype: str
+
+    def read(self, window: Window) -> Any:
+        """First band inside ``window``, as stored."""
+        from rasterio.windows import Window as RasterWindow
+
+        rows, cols = window.shape
+        return self.dataset.read(1, window=RasterWindow(window.col0, window.row0, cols, rows))
+
+    def cost(self, window: Window) -> tuple[int, int]:
+        """(compressed bytes, blocks) that reading ``window`` takes, whatever caches hold."""
+        touched = blocks(window, self.block_shape)
+        return sum(self.block_cost(row, col) for row, col in touched), len(touched)
+
+    def block_cost(self, row: int, col: int) -> int:
+        """Compressed bytes of one block: exact for a TIFF (0 for a block never written), else an estimate."""
+        if self.base.driver not in {"GTiff", "COG"}:
+            return int(self.block_shape[0] * self.block_shape[1] * _itemsize(self.dtype) * _UNKNOWN_RATIO)
+        size = self.base.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1, ovr=self.overview)
+        return int(size) if size else 0
+
+
+def open_image(href: str, overview: int | None, address: Address) -> Image:
+    """This thread's handle on ``href``; ``address`` is called where it must be opened (signing takes time).
+
+    Raises
+    ------
+    rasterio.errors.RasterioIOError
+        where GDAL cannot open it.
+    """
+    files = _files()
+    levels = files.setdefault(href, {})
+    files.move_to_end(href)
+    try:
+        if overview is not None and None not in levels:
+            levels[None] = _open(address(), None, None)
+        if overview not in levels:
+            levels[overview] = _open(address(), overview, levels.get(None))
+    except BaseException:
+        close_image(href)
+        raise
+    while len(files) > FILES_PER_THREAD:
+        close_image(next(iter(files)))
+    return levels[overview]
+
+
+def _files() -> OrderedDict[str, dict[int | None, Image]]:
+    files: OrderedDict[str, dict[int | None, Image]] = _local.__dict__.setdefault("files", OrderedDict())
+    return files
+
+
+def _open(url: str, overview: int | None, base: Image | None) -> Image:
+    import rasterio
+
+    options = {} if overview is None else {"overview_level": overview}
+    dataset = rasterio.open(url, **options)
+    root = dataset if base is None else base.dataset
+    return Image(
+        dataset=dataset,
+        base=root,
+        url=url,
+        overview=overview,
+        crs=_crs_text(dataset.crs),
+        transform=dataset.transform,
+        shape=dataset.shape,
+        block_shape=dataset.block_shapes[0],
+        factors=tuple(root.overviews(1)),
+        dtype=dataset.dtypes[0],
+    )
+
+
+def close_image(href: str) -> None:
+    """Forget this thread's handles on ``href``: a new signature, or a fresh look, needs a new one."""
+    for image in _files().pop(href, {}).values():
+        image.dataset.close()
+
+
+def address_of(href: str) -> str | None:
+    """The address under which this thread has ``href`` open."""
+    return next((image.url for image in _files().get(href, {}).values()), None)
+
+
+def mark_broken(href: str) -> None:
+    """Remember that GDAL failed on this address in this process: it would answer from memory from now on."""
+    with _broken_lock:
+        _broken[href] = None
+        while len(_broken) > _BROKEN_LIMIT:
+            _broken.popitem(last=False)
+
+
+def is_broken(href: str) -> bool:
+    with _broken_lock:
+        return href in _broken
+
+
+def _crs_text(crs: Any) -> str | None:
+    if not crs:
+        return None
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else str(crs.to_wkt())
+
+
+def _itemsize(dtype: str) -> int:
+    import numpy as np
+
+    return int(np.dtype(dtype).itemsize)

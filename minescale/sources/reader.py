@@ -1,0 +1,370 @@
+"""The read path: scenes and a GeoBox in, harmonised pixels out. The cube and the scan both use it.
+
+Order of work for every scene: choose the overview, read the window as stored, turn digital numbers into
+reflectance (or quality codes into states), and only then put it on the target grid. So nodata never bleeds
+into a resampled value and quality codes are never averaged.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from minescale.config import ReadConfig
+from minescale.errors import RemoteUnreachable, UsageError
+from minescale.kernels import masking, scaling
+from minescale.sensors import MASK, SENSORS
+from minescale.sources import handles, windows
+from minescale.sources.access import Access
+from minescale.sources.failures import (
+    Cause,
+    ReadFailure,
+    ask_server,
+    backoff_s,
+    classify,
+    describe,
+    max_attempts,
+)
+from minescale.sources.pool import run_all
+from minescale.sources.probe import DARK_BANDS, ProbeVerdict, probe_offset
+from minescale.sources.scenes import BandAsset, Layer, Scene
+
+RESAMPLINGS = ("nearest", "bilinear", "cubic")
+_FOOTPRINT_MARGIN = 0.02
+"""Degrees by which a catalogue's footprint may be too small."""
+
+_probed: set[tuple[str, str]] = set()
+_probed_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandRead:
+    """One band of a stack of layers on one GeoBox."""
+
+    data: NDArray[Any]
+    """(layer, y, x): uint16 reflectance x 1e4, 0 = nodata; or uint8 states for the quality band."""
+    bytes_read: int
+    """Compressed bytes of the source blocks touched; the same however warm the caches are."""
+    requests: int
+    """Source blocks touched."""
+    failures: tuple[ReadFailure, ...] = ()
+    doubts: tuple[ProbeVerdict, ...] = ()
+    """Scenes whose pixels contradict their metadata's offset; each is reported once per process."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    bytes_read: int = 0
+    requests: int = 0
+    failures: tuple[ReadFailure, ...] = ()
+    doubts: tuple[ProbeVerdict, ...] = ()
+
+
+class Reader:
+    """Reads bands. Holds only values: making one does no I/O, it can be pickled and shared by threads."""
+
+    def __init__(self, access: Access | None = None, config: ReadConfig | None = None) -> None:
+        self.config = config or ReadConfig()
+        self.access = access if access is not None else Access.capture(self.config)
+
+    def read(
+        self,
+        layers: Sequence[Layer],
+        geobox: GeoBox,
+        band: str,
+        *,
+        resampling: str = "nearest",
+        out: NDArray[Any] | None = None,
+    ) -> BandRead:
+        """One band of ``layers`` on ``geobox``.
+
+        Each layer is one chain, read by one thread: its scenes are fused in order, the first with data wins,
+        so the result never depends on timing. A scene that does not touch the geobox costs nothing. A scene
+        that cannot be read is reported in ``failures`` and leaves its pixels at 0; it never raises.
+
+        Parameters
+        ----------
+        band : STAC common name, or ``mask`` for the quality band decoded to states.
+        resampling : nearest, bilinear or cubic; the quality band is always nearest.
+        out : array (layer, y, x) to fill instead of a new one, uint16 (uint8 for ``mask``).
+
+        Raises
+        ------
+        UsageError
+            for an unknown band or resampling, a scene without the band, or an ``out`` that does not fit.
+        """
+        if resampling not in RESAMPLINGS:
+            raise UsageError("unknown resampling", got=resampling, expected=" | ".join(RESAMPLINGS))
+        dtype = np.uint8 if band == MASK else np.uint16
+        shape = (len(layers), *geobox.shape.yx)
+        if out is None:
+            out = np.zeros(shape, dtype)
+        elif out.shape != shape or out.dtype != dtype:
+            raise UsageError(
+                "output array does not fit", got=f"{out.dtype} {out.shape}", expected=f"{np.dtype(dtype)} {shape}"
+            )
+        else:
+            out[:] = 0
+        plan = [[(scene, *band_asset(scene, band)) for scene in layer.scenes] for layer in layers]
+        how = "nearest" if band == MASK else resampling
+        jobs = [partial(self._read_layer, chain, geobox, how, out[i]) for i, chain in enumerate(plan)]
+        tallies = run_all(jobs, self.config.threads)
+        return BandRead(
+            data=out,
+            bytes_read=sum(t.bytes_read for t in tallies),
+            requests=sum(t.requests for t in tallies),
+            failures=tuple(f for t in tallies for f in t.failures),
+            doubts=tuple(d for t in tallies for d in t.doubts),
+        )
+
+    def _read_layer(
+        self, chain: Sequence[tuple[Scene, str, BandAsset]], geobox: GeoBox, resampling: str, out: NDArray[Any]
+    ) -> _Tally:
+        tally = _Tally()
+        filled = False
+        for scene, band, asset in chain:
+            if not touches(scene, asset, geobox):
+                continue
+            if filled and out.all():
+                break  # the layer is complete; later scenes could not change a pixel
+            piece = self._read_scene(scene, band, asset, geobox, resampling, tally)
+            if piece is None:
+                continue
+            masking.fuse(out, piece)
+            filled = True
+        return tally
+
+    def _read_scene(
+        self, scene: Scene, band: str, asset: BandAsset, geobox: GeoBox, resampling: str, tally: _Tally
+    ) -> NDArray[Any] | None:
+        """The scene on the geobox, with retries by cause; None where it failed."""
+        from rasterio.errors import RasterioError
+
+        attempt, refused = 0, None
+        while True:
+            attempt += 1
+            address = _Address(self.access, asset.href, scene.provider, refused)
+            uncached = attempt > 1 or handles.is_broken(asset.href)
+            try:
+                with self.access.restored(uncached=uncached):
+                    return self._read_once(scene, band, asset, geobox, resampling, address, tally)
+            except (RasterioError, RemoteUnreachable) as error:
+                url = address.used or handles.address_of(asset.href) or asset.href
+                handles.close_image(asset.href)
+                handles.mark_broken(asset.href)
+                cause, message = self._cause(error, url), describe(error)
+            if attempt >= max_attempts(cause, self.config.retries):
+                tally.failures += (
+                    ReadFailure(
+                        scene_id=scene.id,
+                        band=band,
+                        href=asset.href,
+                        cause=cause,
+                        attempts=attempt,
+                        message=message,
+                    ),
+                )
+                return None
+            refused = url if cause == "forbidden" else None
+            time.sleep(backoff_s(cause, attempt, self.config.backoff_s))
+
+    def _cause(self, error: Exception, url: str) -> Cause:
+        if isinstance(error, RemoteUnreachable):
+            return "unreachable"
+        cause = classify(error)
+        if cause in {"corrupt", "other"} and url.startswith(("http://", "https://")):
+            return ask_server(url, self.config.timeout_s)
+        return cause
+
+    def _read_once(
+        self,
+        scene: Scene,
+        band: str,
+        asset: BandAsset,
+        geobox: GeoBox,
+        resampling: str,
+        address: handles.Address,
+        tally: _Tally,
+    ) -> NDArray[Any]:
+        dtype = np.uint8 if band == MASK else np.uint16
+        target = np.zeros(geobox.shape.yx, dtype)
+        image = handles.open_image(asset.href, None, address)
+        crs = image.crs or scene.crs
+        ratio = windows.pixels_per_target(geobox, crs, image.transform)
+        overview = windows.pick_overview(image.factors, ratio)
+        if overview is not None:
+            image = handles.open_image(asset.href, overview, address)
+        place = _placement(image, crs, geobox, resampling)
+        if place.window.empty:
+            return target
+        stored = image.read(place.window)
+        size, touched = image.cost(place.window)
+        tally.bytes_read += size
+        tally.requests += touched
+        source = self._harmonise(stored, scene, band, asset, tally)
+        place.put(source, target)
+        return target
+
+    def _harmonise(
+        self, stored: NDArray[Any], scene: Scene, band: str, asset: BandAsset, tally: _Tally
+    ) -> NDArray[Any]:
+        """As stored -> uint8 states, or uint16 reflectance x 1e4. The only place where scale and offset are used."""
+        if band == MASK:
+            codes = stored if stored.dtype in (np.uint8, np.uint16) else _as_uint16(stored)
+            return masking.decode(codes, SENSORS[scene.sensor].mask)
+        dn = stored if stored.dtype == np.uint16 else _as_uint16(stored)
+        verdict = _probe_once(dn, scene, band, asset)
+        if verdict is not None and verdict.contradicts:
+            tally.doubts += (verdict,)
+        return scaling.apply_table(dn, _table(asset.scale, asset.offset, asset.nodata))
+
+
+class _Address:
+    """Signs where a file is opened, and remembers what it gave out: a refused signature must not come again."""
+
+    def __init__(self, access: Access, href: str, provider: str, refused: str | None) -> None:
+        self._sign = partial(access.sign, href, provider, refused=refused)
+        self.used: str | None = None
+
+    def __call__(self) -> str:
+        self.used = self._sign()
+        return self.used
+
+
+def band_asset(scene: Scene, band: str) -> tuple[str, BandAsset]:
+    """A scene's asset for a band name or alias, with the name it is kept under.
+
+    Raises
+    ------
+    UsageError
+        where the sensor or the scene has no such band.
+    """
+    name = band if band == MASK else SENSORS[scene.sensor].band(band).name
+    asset = scene.bands.get(name)
+    if asset is None:
+        raise UsageError(
+            f"scene {scene.id} lacks a band",
+            got=band,
+            expected=", ".join(scene.bands),
+            fix="exclude the scene when freezing the catalogue, or ask for its bands only",
+        )
+    return name, asset
+
+
+def touches(scene: Scene, asset: BandAsset, geobox: GeoBox) -> bool:
+    """Whether a scene can have pixels on the geobox, from its metadata alone (no I/O)."""
+    if asset.transform is not None and asset.shape is not None:
+        window = windows.source_window(geobox, scene.crs, Affine(*asset.transform), asset.shape, "nearest")
+        return not window.empty
+    west, south, east, north = scene.footprint.bounds
+    if east - west > 180:
+        return True  # a footprint across the antimeridian, written the long way round
+    margin = _FOOTPRINT_MARGIN
+    extent = geobox.geographic_extent.boundingbox
+    clear_of = extent.bottom > north + margin or extent.top < south - margin
+    shifts = (-360.0, 0.0, 360.0)
+    meets = any(extent.left + s <= east + margin and extent.right + s >= west - margin for s in shifts)
+    return meets and not clear_of
+
+
+@dataclass(frozen=True, slots=True)
+class _Placement:
+    """Which window to read, and how it lands on the target."""
+
+    window: windows.Window
+    rows: slice | NDArray[np.intp] | None
+    """Target rows of a plain copy (slice), or source rows of a nearest-neighbour look-up; None = warp."""
+    cols: slice | NDArray[np.intp] | None
+    warp: dict[str, Any]
+
+    def put(self, source: NDArray[Any], target: NDArray[Any]) -> None:
+        if isinstance(self.rows, slice):
+            target[self.rows, self.cols] = source
+        elif self.rows is not None and not isinstance(self.cols, slice) and self.cols is not None:
+            inside_y, inside_x = self.rows >= 0, self.cols >= 0
+            rows, cols = self.rows[inside_y] - self.window.row0, self.cols[inside_x] - self.window.col0
+            target[np.ix_(inside_y, inside_x)] = source[rows[:, None], cols]
+        else:
+            from rasterio.warp import reproject
+
+            # 0 is nodata on both sides: invalid neighbours carry no weight, and GDAL never makes a valid 0.
+            reproject(source, target, src_nodata=0, dst_nodata=0, num_threads=1, **self.warp)
+
+
+def _placement(image: handles.Image, crs: str, geobox: GeoBox, resampling: str) -> _Placement:
+    rows, cols = geobox.shape.yx
+    same = windows.same_crs(crs, windows.crs_text(geobox))
+    corner = windows.same_grid(image.transform, geobox) if same else None
+    if corner is not None:
+        row0, col0 = corner
+        window = windows.Window(row0, row0 + rows, col0, col0 + cols).clip(image.shape)
+        return _Placement(
+            window,
+            slice(window.row0 - row0, window.row1 - row0),
+            slice(window.col0 - col0, window.col1 - col0),
+            {},
+        )
+    copies = same and resampling == "nearest"
+    indices = windows.nearest_indices(image.transform, geobox, image.shape) if copies else None
+    if indices is not None:
+        return _Placement(_bounds(*indices), *indices, {})
+    from rasterio.enums import Resampling
+
+    window = windows.source_window(geobox, crs, image.transform, image.shape, resampling)
+    warp = {
+        "src_transform": image.transform * Affine.translation(window.col0, window.row0),
+        "src_crs": crs,
+        "dst_transform": geobox.affine,
+        "dst_crs": windows.crs_text(geobox),
+        "resampling": Resampling[resampling],
+    }
+    return _Placement(window, None, None, warp)
+
+
+def _bounds(rows: NDArray[np.intp], cols: NDArray[np.intp]) -> windows.Window:
+    inside_y, inside_x = rows[rows >= 0], cols[cols >= 0]
+    if not inside_y.size or not inside_x.size:
+        return windows.Window(0, 0, 0, 0)
+    return windows.Window(int(inside_y.min()), int(inside_y.max()) + 1, int(inside_x.min()), int(inside_x.max()) + 1)
+
+
+def _as_uint16(stored: NDArray[Any]) -> NDArray[np.uint16]:
+    """Other integer types as digital numbers; what does not fit is nodata or saturated."""
+    if stored.dtype.kind not in "iu":
+        from rasterio.errors import RasterioError
+
+        raise RasterioError(f"raster is {stored.dtype}, not digital numbers: decode error")
+    return np.clip(stored, 0, 65535).astype(np.uint16)
+
+
+@lru_cache(maxsize=64)
+def _table(scale: float, offset: float, nodata: int | None) -> NDArray[np.uint16]:
+    table: NDArray[np.uint16] = scaling.reflectance_table(scale, offset, nodata)
+    table.setflags(write=False)
+    return table
+
+
+def _probe_once(dn: NDArray[np.uint16], scene: Scene, band: str, asset: BandAsset) -> ProbeVerdict | None:
+    """Probe a scene's band on the first window that is large enough to tell."""
+    key = (scene.id, band)
+    if band not in DARK_BANDS or key in _probed:
+        return None
+    verdict = probe_offset(
+        dn, scale=asset.scale, offset=asset.offset, nodata=asset.nodata, scene_id=scene.id, band=band
+    )
+    if verdict is None:
+        return None
+    with _probed_lock:
+        if key in _probed:
+            return None
+        _probed.add(key)
+    return verdict
