@@ -1,6 +1,7 @@
 """Features of a pixel model as a small program, so that one kernel can compute any of them.
 
-A feature is a band (``swir16``), a normalised difference of two bands (``ND_nir_red``) or a named index (``NDVI``).
+A feature is a band (``swir16``), a normalised difference of two bands (``ND_nir_red``), a named index (``NDVI``)
+or an expression in band symbols (``(S1 - S2) / N``).
 Its formula becomes postfix code; the code of all features is one array that the kernel in
 :mod:`minescale.models.pixel` runs on blocks of pixels.
 """
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minescale.errors import ModelError
+from minescale.kernels.expressions import parse
 from minescale.models.spec import ModelSpec
 from minescale.models.symbols import band_symbols, formula
 
@@ -69,7 +71,7 @@ def _feature(name: str, spec: ModelSpec, symbols: Sequence[str]) -> list[tuple[i
         a, b = float(spec.bands.index(first)), float(spec.bands.index(second))
         return [(LOAD, a), (LOAD, b), (SUB, 0.0), (LOAD, a), (LOAD, b), (ADD, 0.0), (DIV, 0.0)]
     expression = formula(name, spec.name)
-    return _postfix(ast.parse(expression, mode="eval").body, expression, spec, symbols)
+    return _postfix(parse(expression), expression, spec, symbols)
 
 
 def _postfix(node: ast.expr, expression: str, spec: ModelSpec, symbols: Sequence[str]) -> list[tuple[int, float]]:
@@ -78,6 +80,8 @@ def _postfix(node: ast.expr, expression: str, spec: ModelSpec, symbols: Sequence
             return [(LOAD, float(symbols.index(name)))]
         case ast.Constant(value=int() | float() as value):
             return [(CONST, float(value))]
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _postfix(operand, expression, spec, symbols)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return [*_postfix(operand, expression, spec, symbols), (NEG, 0.0)]
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minescale.errors import MinescaleError, ModelError
+from minescale.errors import ModelError, UsageError
 from minescale.kernels.indices import evaluate
 from minescale.models.package import ModelPackage
 from minescale.models.spec import ModelSpec, nearest
@@ -80,7 +80,7 @@ class IndexPredictor:
             met = np.full(score.shape, rule.weight, np.float32)
             for ramp in rule.ramps:
                 if ramp.expression not in values:
-                    values[ramp.expression] = _values(ramp.expression, symbols)
+                    values[ramp.expression] = evaluate(ramp.expression, symbols)
                 slope = np.float32(1 / (ramp.end - ramp.start))
                 step = np.clip((values[ramp.expression] - np.float32(ramp.start)) * slope, 0, 1)
                 np.minimum(met, np.nan_to_num(step, nan=0.0) * np.float32(rule.weight), out=met)
@@ -89,12 +89,6 @@ class IndexPredictor:
         out[:, self._spec.target_index] = score
         out[:, 1 - self._spec.target_index] = 1 - score
         return out
-
-
-def _values(expression: str, symbols: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-    if expression in symbols:
-        return symbols[expression]
-    return evaluate(expression, symbols)
 
 
 def parse_rules(spec: ModelSpec, symbols: Sequence[str]) -> tuple[Rule, ...]:
@@ -114,11 +108,11 @@ def parse_rules(spec: ModelSpec, symbols: Sequence[str]) -> tuple[Rule, ...]:
     probe = {name: np.full((1, 1, 1), 0.1, np.float32) for name in symbols}
     for ramp in (ramp for rule in rules for ramp in rule.ramps):
         try:
-            _values(ramp.expression, probe)
-        except (MinescaleError, KeyError, ValueError, SyntaxError) as error:
+            evaluate(ramp.expression, probe)
+        except UsageError as error:
             raise ModelError(
                 f"model {spec.name}: index needs another band",
-                got=f"{ramp.expression}: {error}",
+                got=ramp.expression,
                 expected=f"symbols {', '.join(symbols)}",
             ) from error
     return rules

@@ -1,9 +1,10 @@
-"""From band names to the symbols that index formulas are written in."""
+"""From band and index names to formulas in band symbols."""
 
 from __future__ import annotations
 
-from minescale.errors import ModelError
-from minescale.kernels.indices import ALIASES, INDICES
+from minescale.errors import ModelError, UsageError
+from minescale.kernels.expressions import parse
+from minescale.kernels.indices import ALIASES, GEOLOGY, INDICES, expression_of
 from minescale.models.spec import ModelSpec, nearest
 from minescale.sensors import SENSORS, SENTINEL2_L2A
 
@@ -15,14 +16,21 @@ def band_symbols(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def formula(name: str, model: str) -> str:
-    """The expression of a named index.
+    """The expression of a named index; an expression in band symbols stands for itself.
 
     Raises
     ------
     ModelError
-        naming the nearest index.
+        for an unknown name, naming the nearest index, or an expression that is more than arithmetic.
     """
-    canonical = ALIASES.get(name, name)
-    if canonical not in INDICES:
-        raise ModelError(f"model {model}: unknown index", got=name, expected=nearest(name, {*INDICES, *ALIASES}))
-    return INDICES[canonical]
+    if name.isidentifier():
+        try:
+            return expression_of(name)
+        except UsageError as error:
+            known = {*INDICES, *ALIASES, *GEOLOGY}
+            raise ModelError(f"model {model}: unknown index", got=name, expected=nearest(name, known)) from error
+    try:
+        parse(name)
+    except UsageError as error:
+        raise ModelError(f"model {model}: feature is no index", got=name, expected="a name or arithmetic") from error
+    return name

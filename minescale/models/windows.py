@@ -31,7 +31,7 @@ class _Axis:
     patch: int
     starts: tuple[int, ...]
     inner: int
-    """Part of a patch whose prediction is kept: the patch without its halo."""
+    """Part of a patch whose prediction is kept: the patch without its halo. It may stick out of the core."""
     overlap: int
     """Pixels that neighbouring inner parts share."""
 
@@ -105,17 +105,17 @@ def _by_patch(
         batch = _cut(composite, windows, halo - margin, rows.patch, cols.patch)
         patch = predictor.predict(batch)[0, target]
         return np.ascontiguousarray(patch[margin : margin + height, margin : margin + width])
-    # Inner parts may stick out of the core by less than a stride; the sums have room for that.
-    shape = (rows.starts[-1] + rows.inner, cols.starts[-1] + cols.inner)
-    total, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    total, weight = np.zeros((1, height, width), np.float32), np.zeros((height, width), np.float32)
     taper = _taper(rows, cols)
     for group in _groups(windows, rows.patch * cols.patch):
         batch = _cut(composite, group, halo - margin, rows.patch, cols.patch)
         scores = predictor.predict(batch)[:, target]
         for (y, x), score in zip(group, scores, strict=True):
             inner = np.ascontiguousarray(score[margin : margin + rows.inner, margin : margin + cols.inner])
-            add_window(total, weight, inner, taper, y, x)
-    return np.ascontiguousarray(normalise(total, weight)[:height, :width])
+            add_window(total, weight, inner[np.newaxis], taper, y, x)
+    normalise(total, weight)
+    blended: NDArray[np.float32] = total[0]
+    return blended
 
 
 def _axis(core: int, spec: ModelSpec) -> _Axis:
@@ -138,11 +138,10 @@ def _up(pixels: int) -> int:
 
 
 def _taper(rows: _Axis, cols: _Axis) -> NDArray[np.float32]:
-    """Hann weights of the inner part of a patch, (y, x), positive everywhere."""
-    y = hann_weights(rows.inner, rows.overlap) if rows.overlap else np.ones((rows.inner, rows.inner), np.float32)
-    x = hann_weights(cols.inner, cols.overlap) if cols.overlap else np.ones((cols.inner, cols.inner), np.float32)
-    middle_y, middle_x = y[:, rows.inner // 2], x[cols.inner // 2]
-    return np.ascontiguousarray(np.outer(middle_y, middle_x), np.float32)
+    """Hann weights of the inner part of a patch, float32 (y, x), positive everywhere."""
+    down = hann_weights(rows.inner, rows.overlap)[:, rows.inner // 2]
+    across = hann_weights(cols.inner, cols.overlap)[cols.inner // 2]
+    return np.outer(down, across).astype(np.float32)
 
 
 def _groups(windows: list[tuple[int, int]], pixels: int) -> Iterator[list[tuple[int, int]]]:
@@ -184,6 +183,6 @@ def peak_bytes(spec: ModelSpec, tile_px: int, halo: int) -> int:
     axis = _axis(tile_px, spec)
     patch = axis.patch**2
     group = min(len(axis.starts) ** 2, max(1, _BATCH_PIXELS // patch))
-    sums = 0 if len(axis.starts) == 1 else 3 * 4 * (axis.starts[-1] + axis.inner) ** 2
+    sums = 0 if len(axis.starts) == 1 else 4 * (2 * core + axis.inner**2)
     # Patches of a group are held as input and output; the network runs them one after the other.
     return result + sums + patch * (group * 4 * (bands + classes) + per_pixel) + _FIXED_BYTES

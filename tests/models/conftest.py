@@ -48,10 +48,10 @@ def pixel_package(tmp_path: Path) -> Callable[..., ModelPackage]:
 
 @pytest.fixture(scope="session")
 def landscape() -> np.ndarray:
-    """uint16 (6, 1024, 1024): smooth and rough structure, reflectance x 1e4, valid everywhere."""
+    """uint16 (6, 768, 768): smooth and rough structure, reflectance x 1e4, valid everywhere."""
     rng = np.random.default_rng(11)
-    image = np.full((6, 1024, 1024), 1500.0, np.float32)
+    image = np.full((6, 768, 768), 1500.0, np.float32)
     for step in (4, 16, 64):
-        noise = rng.normal(0, 500, (6, 1024 // step, 1024 // step))
+        noise = rng.normal(0, 500, (6, 768 // step, 768 // step))
         image += np.repeat(np.repeat(noise, step, axis=1), step, axis=2).astype(np.float32)
     return np.clip(image + rng.normal(0, 150, image.shape), 1, 9000).astype(np.uint16)

@@ -1,0 +1,166 @@
+"""Tiled prediction equals untiled prediction; no data stays no data; memory stays below the estimate."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model_specs import unet_spec
+
+from minescale.errors import ModelError
+from minescale.models.package import ModelPackage, load_package
+from minescale.models.predictor import Predictor, load_predictor
+from minescale.models.windows import peak_bytes, predict_tile
+
+Packages = Callable[..., ModelPackage]
+
+
+def tiled(predictor: Predictor, image: np.ndarray, size: int, halo: int) -> np.ndarray:
+    """The image tile by tile; halos that leave the image hold no data, as at the border of a mosaic."""
+    padded = np.pad(image, ((0, 0), (halo, halo), (halo, halo)))
+    out = np.empty(image.shape[1:], np.float32)
+    for y, x in itertools.product(range(0, out.shape[0], size), range(0, out.shape[1], size)):
+        rows, cols = min(size, out.shape[0] - y), min(size, out.shape[1] - x)
+        tile = padded[:, y : y + rows + 2 * halo, x : x + cols + 2 * halo]
+        out[y : y + rows, x : x + cols] = predict_tile(predictor, tile, halo)
+    return out
+
+
+@pytest.mark.parametrize(("size", "patch"), [(512, 640), (256, 640), (256, 160), (768, 256)])
+def test_unet_tiled_equals_untiled(unet_package: Packages, landscape: np.ndarray, size: int, patch: int) -> None:
+    predictor = load_predictor(unet_package(patch=patch), "cpu")
+    whole = load_predictor(unet_package(patch=1200), "cpu")
+    image = landscape[:, :384, :384] if patch == 160 else landscape
+    expected = tiled(whole, image, 1024, 48)
+    got = tiled(predictor, image, size, 48)
+    assert expected.std() > 0.05  # the network says something
+    np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
+
+
+def test_the_halo_is_what_makes_it_equal(unet_package: Packages, landscape: np.ndarray) -> None:
+    """Without context the tiles differ: the test above can fail."""
+    predictor = load_predictor(unet_package(patch=640), "cpu")
+    image = landscape[:, :512, :512]
+    assert np.abs(tiled(predictor, image, 256, 0) - tiled(predictor, image, 512, 48)).max() > 1e-3
+
+
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_pixel_models_are_exactly_equal(pixel_package: Packages, landscape: np.ndarray, hidden: int) -> None:
+    predictor = load_predictor(pixel_package(hidden))
+    expected = tiled(predictor, landscape, 1024, 0)
+    assert expected.std() > 0.05
+    for size, halo in ((512, 0), (256, 48), (100, 8)):
+        assert np.array_equal(tiled(predictor, landscape, size, halo), expected)
+
+
+def test_baseline_is_exactly_equal(landscape: np.ndarray) -> None:
+    predictor = load_predictor(load_package("baseline"))
+    image = np.ascontiguousarray(landscape[1:])
+    expected = tiled(predictor, image, 1024, 0)
+    assert np.array_equal(tiled(predictor, image, 200, 16), expected)
+
+
+def test_no_data_in_any_band_gives_nan(unet_package: Packages, pixel_package: Packages, landscape: np.ndarray) -> None:
+    image = landscape[:, :176, :200].copy()
+    image[2, 60:70, 80:90] = 0
+    for package, halo in ((unet_package(), 48), (pixel_package(), 0)):
+        score = predict_tile(load_predictor(package, "cpu"), image, halo)
+        missing = np.zeros(image.shape[1:], bool)
+        missing[60:70, 80:90] = True
+        core = missing[halo : 176 - halo, halo : 200 - halo]
+        assert np.array_equal(np.isnan(score), core)
+        assert ((score[~core] >= 0) & (score[~core] <= 1)).all()
+
+
+def test_nothing_seen_is_not_computed(landscape: np.ndarray) -> None:
+    class Never:
+        spec = unet_spec()
+
+        def predict(self, batch: np.ndarray) -> np.ndarray:
+            raise AssertionError("must not be called")
+
+    assert np.isnan(predict_tile(Never(), np.zeros((6, 120, 120), np.uint16), 8)).all()
+
+
+@pytest.mark.parametrize("shape", [(97, 97), (100, 300), (105, 640), (500, 131)])
+def test_odd_and_small_shapes(unet_package: Packages, landscape: np.ndarray, shape: tuple[int, int]) -> None:
+    """Smaller than a patch, not a multiple of 8, longer than a patch in one direction only."""
+    predictor = load_predictor(unet_package(patch=256), "cpu")
+    rows, cols = shape
+    image = landscape[:, :rows, :cols]
+    score = predict_tile(predictor, image, 48)
+    assert score.shape == (rows - 96, cols - 96)
+    whole = load_predictor(unet_package(patch=1200), "cpu")
+    np.testing.assert_allclose(score, predict_tile(whole, image, 48), atol=1e-4, rtol=0)
+
+
+def test_a_halo_smaller_than_the_models_still_works(unet_package: Packages, landscape: np.ndarray) -> None:
+    score = predict_tile(load_predictor(unet_package(), "cpu"), landscape[:, :256, :256], 8)
+    assert score.shape == (240, 240)
+    assert np.isfinite(score).all()
+
+
+def test_what_does_not_fit_is_refused(pixel_package: Packages, landscape: np.ndarray) -> None:
+    predictor = load_predictor(pixel_package())
+    for image, halo in (
+        (landscape[:5], 0),
+        (landscape.astype(np.float32), 0),
+        (landscape[0], 0),
+        (landscape, 5),
+        (landscape, 512),
+        (landscape, -8),
+    ):
+        with pytest.raises(ModelError, match="does not fit"):
+            predict_tile(predictor, image, halo)
+
+
+_MEASURE = """
+import json, pathlib, sys
+import numpy as np
+from minescale.models.package import load_package
+from minescale.models.predictor import load_predictor
+from minescale.models.windows import peak_bytes, predict_tile
+import torch
+torch.set_num_threads(1)
+def peak():
+    # ru_maxrss survives exec, so a child of a large process starts with its parent's peak; VmHWM does not.
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+package, size = load_package(sys.argv[1]), int(sys.argv[2])
+predictor, halo = load_predictor(package, "cpu"), package.spec.halo
+predict_tile(predictor, np.full((6, 8 + 2 * halo, 8 + 2 * halo), 900, np.uint16), halo)
+before = peak()
+predict_tile(predictor, np.full((6, size + 2 * halo, size + 2 * halo), 900, np.uint16), halo)
+after = peak()
+print(json.dumps({"used": after - before, "estimate": peak_bytes(package.spec, size, halo)}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the peak memory that Linux keeps per process")
+@pytest.mark.parametrize(("kind", "size"), [("unet", 512), ("unet", 1536), ("pixel", 1536)])
+def test_memory_stays_below_the_estimate(
+    unet_package: Packages, pixel_package: Packages, tmp_path: Path, kind: str, size: int
+) -> None:
+    """Resident memory of a fresh process, composite included; the estimate may be generous, but not absurd."""
+    package = unet_package(patch=640, hyperparameters={"width": 16, "depth": 3}) if kind == "unet" else pixel_package(8)
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, str(package.path), str(size)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    measured = json.loads(done.stdout)
+    assert 0.15 * measured["estimate"] < measured["used"] <= measured["estimate"], measured
+
+
+def test_estimate_grows_with_the_tile_and_the_halo() -> None:
+    spec = unet_spec()
+    assert peak_bytes(spec, 1024, 48) > peak_bytes(spec, 512, 48) > peak_bytes(spec, 512, 0)
