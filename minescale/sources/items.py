@@ -117,7 +117,8 @@ def footprint(item: pystac.Item) -> BaseGeometry:
     """Longitude/latitude geometry, made valid; the bbox where there is no geometry."""
     if item.geometry:
         geometry: BaseGeometry = to_geometry(item.geometry)
-        return geometry if geometry.is_valid else make_valid(geometry)
+        valid: BaseGeometry = geometry if geometry.is_valid else make_valid(geometry)
+        return valid
     if item.bbox and len(item.bbox) in {4, 6}:
         half = len(item.bbox) // 2
         return box(item.bbox[0], item.bbox[1], item.bbox[half], item.bbox[half + 1])

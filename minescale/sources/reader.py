@@ -343,7 +343,8 @@ def _as_uint16(stored: NDArray[Any]) -> NDArray[np.uint16]:
         from rasterio.errors import RasterioError
 
         raise RasterioError(f"raster is {stored.dtype}, not digital numbers: decode error")
-    return np.clip(stored, 0, 65535).astype(np.uint16)
+    clipped: NDArray[np.uint16] = np.clip(stored, 0, 65535).astype(np.uint16)
+    return clipped
 
 
 @lru_cache(maxsize=64)

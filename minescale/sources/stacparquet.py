@@ -95,7 +95,10 @@ def _mask(table: Any, selection: Selection) -> NDArray[np.bool_]:
         if condition.name in table.column_names and keep.any():
             values = table[condition.name].to_pylist()
             keep &= np.fromiter((condition.test(v) for v in values), bool, len(values))
-    return keep & _in_area(table, selection) if keep.any() else keep
+    if keep.any():
+        keep &= _in_area(table, selection)
+    mask: NDArray[np.bool_] = keep
+    return mask
 
 
 def _in_period(table: Any, selection: Selection) -> NDArray[np.bool_]:
@@ -122,7 +125,8 @@ def _times(column: Any) -> NDArray[np.float64]:
 
     if pa.types.is_timestamp(column.type):
         micros = pc.cast(pc.cast(column, pa.timestamp("us", tz=column.type.tz), safe=False), pa.int64())
-        return pc.cast(micros, pa.float64()).to_numpy(zero_copy_only=False) / 1e6
+        seconds: NDArray[np.float64] = pc.cast(micros, pa.float64()).to_numpy(zero_copy_only=False) / 1e6
+        return seconds
     parsed = (parse_time(v) for v in column.to_pylist())
     return np.array([np.nan if t is None else t.timestamp() for t in parsed], np.float64)
 
