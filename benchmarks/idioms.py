@@ -198,15 +198,15 @@ def _stackstac(case: Case, out: str, **options: Any) -> None:
 def _minescale(case: Case, out: str, overrides: dict[str, Any], model: str = MODEL) -> None:
     from distributed import get_client
 
-    from minescale import scan
+    from minescale import api
     from minescale.config import load_config
     from minescale.engine.run import run_plan
     from minescale.planning.run_dir import RunDir
 
     address = get_client().scheduler.address
     settings = {"mask.dilate_m": 0, "grid.crs": case.crs, "grid.resolution": 10, "engine.cluster": address, **overrides}
-    wanted = scan.request(catalog=case.catalog, bbox=case.bbox, datetime=case.period, model=model)
-    planned = scan.plan(wanted, load_config(overrides=settings))
+    wanted = api.request(catalog=case.catalog, bbox=case.bbox, datetime=case.period, model=model)
+    planned = api.plan(wanted, load_config(overrides=settings))
     folder = RunDir(out)
     folder.save_plan(planned)
     run_plan(planned, folder)

@@ -48,10 +48,11 @@ def request(
 ) -> ScanRequest:
     """A checked request. The demo catalogue knows its own area and period; elsewhere both are needed."""
     if catalog == DEMO:
-        from minescale import synthetic
+        from minescale.synthetic import ensure_region
 
-        bbox = bbox if bbox is not None else synthetic.DEMO.bbox
-        datetime = datetime if datetime is not None else synthetic.DEMO.period
+        region = ensure_region()
+        bbox = bbox if bbox is not None else region.bbox
+        datetime = datetime if datetime is not None else region.period
     if bbox is None or datetime is None:
         raise UsageError(
             "an area and a period are needed",
