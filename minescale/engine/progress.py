@@ -101,8 +101,9 @@ class Tally:
             case TileDone():
                 level = event.key.level
                 self.done[level] = self.done.get(level, 0) + 1
-                # Tiles filled from the coarse level are finished without ever having been announced.
-                self.total[level] = max(self.total.get(level, 0), self.done[level])
+                if event.seconds == 0:
+                    # Filled from the coarse level: finished without ever having been announced.
+                    self.total[level] = self.total.get(level, 0) + 1
                 self.bytes_read += event.bytes_read
             case TileFailed():
                 self.failed += 1

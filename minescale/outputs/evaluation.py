@@ -1,0 +1,200 @@
+"""How well a probability map finds mines, always beside what trivial maps reach on the same pixels.
+
+A figure without its baseline says little: at 1 % prevalence "no mine anywhere" is 99 % accurate. And a score on the
+synthetic region says that the machinery works; it is no evidence of skill on the real world.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minescale.errors import UsageError
+from minescale.kernels.regions import label
+from minescale.store.codes import PROBABILITY_FILL, PROBABILITY_STEPS
+
+MIN_OBJECT_HA = 0.5
+"""Smaller truth objects are too few pixels for a fair recall by object."""
+
+SYNTHETIC_LABEL = "synthetic, no evidence of skill"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelScore:
+    """Counts and ratios of one yes/no map. A ratio whose denominator is zero is 0."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+    precision: float
+    recall: float
+    f1: float
+    iou: float
+    mcc: float
+    """Matthews correlation, -1 to 1; 0 for any map that ignores the image."""
+
+    @classmethod
+    def of(cls, tp: float, fp: float, fn: float, tn: float) -> PixelScore:
+        root = math.sqrt(float(tp + fp) * float(tp + fn) * float(tn + fp) * float(tn + fn))
+        return cls(
+            tp=round(tp),
+            fp=round(fp),
+            fn=round(fn),
+            tn=round(tn),
+            precision=_ratio(tp, tp + fp),
+            recall=_ratio(tp, tp + fn),
+            f1=_ratio(2 * tp, 2 * tp + fp + fn),
+            iou=_ratio(tp, tp + fp + fn),
+            mcc=_ratio(float(tp) * float(tn) - float(fp) * float(fn), root),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapScore:
+    """A probability map against the truth, with trivial maps beside it."""
+
+    threshold: float
+    pixels: int
+    """Pixels compared: seen, and valid in the truth."""
+    truth_unseen: int
+    """Mine pixels of the truth that the scan did not see; in no ratio but ``recall_of_all``."""
+    prevalence: float
+    """Share of mine pixels among those compared."""
+    model: PixelScore
+    auprc: float
+    """Area under the precision-recall curve as average precision; ties count together. Chance: ``prevalence``."""
+    recall_of_all: float
+    """Found share of all mine pixels, unseen ones included."""
+    baselines: dict[str, PixelScore]
+    """``all_positive``, ``all_negative``, and the expectation of ``prevalence_random``."""
+    objects: int
+    """Truth objects of at least 0.5 ha (8-connected) of which any pixel was seen."""
+    objects_found: int
+    """Those that a detection touches."""
+    no_skill: bool
+    """True where the map is not better than the trivial ones: F1 or AUPRC at their level, or MCC at most 0.05."""
+    label: str = ""
+    """A warning that belongs to the figures, such as ``synthetic, no evidence of skill``."""
+
+    @property
+    def object_recall(self) -> float:
+        return _ratio(self.objects_found, self.objects)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "object_recall": self.object_recall}
+
+
+def score_map(
+    probability: NDArray[np.uint8],
+    truth: NDArray[Any],
+    threshold: float,
+    valid: NDArray[np.bool_] | None = None,
+    *,
+    pixel_ha: float = 0.01,
+    label: str = "",
+) -> MapScore:
+    """Score a map against the truth, pixel by pixel and object by object.
+
+    Parameters
+    ----------
+    probability : (y, x) uint8 codes of the mosaic, 255 = not seen. Pixels that were not seen are not compared.
+    truth : (y, x) bool or 0/1.
+    threshold : probability from which a pixel is a detection.
+    valid : (y, x) True where the truth is known; default: everywhere.
+    pixel_ha : hectares of a pixel, for the smallest object that counts.
+
+    Raises
+    ------
+    UsageError
+        where shapes differ, or nothing is left to compare.
+    """
+    mine = np.asarray(truth) != 0
+    known = np.ones(mine.shape, bool) if valid is None else np.asarray(valid, bool)
+    if probability.ndim != 2 or not probability.shape == mine.shape == known.shape:
+        raise UsageError(
+            "map and truth differ in shape", got=f"{probability.shape}, {mine.shape}, {known.shape}", expected="(y, x)"
+        )
+    seen = (probability != PROBABILITY_FILL) & known
+    if not seen.any():
+        raise UsageError("nothing to score: no pixel is both seen and known", got=f"{known.sum()} known pixels")
+    positives, negatives = _histogram(probability[seen & mine]), _histogram(probability[seen & ~mine])
+    cut = first_code(threshold)
+    n_mine, n_other = int(positives.sum()), int(negatives.sum())
+    model = PixelScore.of(positives[cut:].sum(), negatives[cut:].sum(), positives[:cut].sum(), negatives[:cut].sum())
+    baselines = trivial_scores(n_mine, n_other)
+    precision_area = average_precision(positives, negatives)
+    prevalence = _ratio(n_mine, n_mine + n_other)
+    unseen = int((mine & known & ~seen).sum())
+    objects, found = _objects(mine & known, seen, (probability >= cut) & seen, pixel_ha)
+    best_trivial = max(score.f1 for score in baselines.values())
+    return MapScore(
+        threshold=threshold,
+        pixels=n_mine + n_other,
+        truth_unseen=unseen,
+        prevalence=prevalence,
+        model=model,
+        auprc=precision_area,
+        recall_of_all=_ratio(model.tp, n_mine + unseen),
+        baselines=baselines,
+        objects=objects,
+        objects_found=found,
+        no_skill=model.mcc <= 0.05 or model.f1 <= best_trivial or precision_area <= 1.1 * prevalence,
+        label=label,
+    )
+
+
+def first_code(threshold: float) -> int:
+    """Smallest probability code that reaches ``threshold``."""
+    return max(0, math.ceil(round(threshold * PROBABILITY_STEPS, 6)))
+
+
+def trivial_scores(n_mine: int, n_other: int) -> dict[str, PixelScore]:
+    """What maps that never look at the image reach: all mine, no mine, and a coin weighted by the prevalence."""
+    share = _ratio(n_mine, n_mine + n_other)
+    return {
+        "all_positive": PixelScore.of(n_mine, n_other, 0, 0),
+        "all_negative": PixelScore.of(0, 0, n_mine, n_other),
+        "prevalence_random": PixelScore.of(
+            n_mine * share, n_other * share, n_mine * (1 - share), n_other * (1 - share)
+        ),
+    }
+
+
+def average_precision(positives: NDArray[np.int64], negatives: NDArray[np.int64]) -> float:
+    """Average precision from histograms of the score: the sum of precision x step in recall, highest score first.
+
+    Pixels of one score enter together, as in scikit-learn's ``average_precision_score``.
+    """
+    total = int(positives.sum())
+    if total == 0:
+        return 0.0
+    hits = np.cumsum(positives[::-1]).astype(np.float64)
+    calls = hits + np.cumsum(negatives[::-1])
+    precision = np.divide(hits, calls, out=np.zeros_like(hits), where=calls > 0)
+    return float((precision * positives[::-1]).sum() / total)
+
+
+def _objects(
+    mine: NDArray[np.bool_], seen: NDArray[np.bool_], detected: NDArray[np.bool_], pixel_ha: float
+) -> tuple[int, int]:
+    labels, count = label(np.ascontiguousarray(mine))
+    size = np.bincount(labels.ravel(), minlength=count + 1)
+    looked_at = np.bincount(labels[seen], minlength=count + 1) > 0
+    touched = np.bincount(labels[detected], minlength=count + 1) > 0
+    counts = (size * pixel_ha >= MIN_OBJECT_HA - 1e-9) & looked_at
+    counts[0] = False
+    return int(counts.sum()), int((counts & touched).sum())
+
+
+def _histogram(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    return np.bincount(codes, minlength=PROBABILITY_FILL)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part) / float(whole) if whole else 0.0
