@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from minescale.synthetic import Region
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +19,11 @@ def data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("MINESCALE_TEST_DATA does not name the folder of real test data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def small_region() -> Region:
+    """A synthetic region of 10 x 10 km and five dates across two UTM zones, kept in the cache directory."""
+    from minescale.synthetic import SMALL, ensure_region
+
+    return ensure_region(SMALL)
