@@ -10,11 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shapely import Polygon
-from shapely.geometry import mapping
+from shapely.geometry import Polygon, mapping
 
 from minescale.sensors import SENTINEL2_L2A
-from minescale.synthetic.geometry import Geometry, TileFrame, lonlat
+from minescale.synthetic.geometry import TileFrame, lonlat
 from minescale.synthetic.spec import RegionSpec
 from minescale.synthetic.weather import Look
 
@@ -80,7 +79,7 @@ def make_item(
         "id": item_id(look, tile_index, tile),
         "collection": COLLECTION,
         "bbox": [round(v, 7) for v in footprint.bounds],
-        "geometry": _rounded(mapping(footprint)),
+        "geometry": rounded(mapping(footprint)),
         "properties": {
             "datetime": f"{moment:%Y-%m-%dT%H:%M:%S.024000Z}",
             "platform": look.platform,
@@ -133,14 +132,14 @@ def _lattice(tile: TileFrame, resolution: int) -> Json:
     }
 
 
-def _rounded(geometry: Any) -> Json:
+def rounded(geometry: Any) -> Json:
     def walk(value: Any) -> Any:
         return [walk(v) for v in value] if isinstance(value, (list, tuple)) else round(float(value), 7)
 
     return {"type": geometry["type"], "coordinates": walk(geometry["coordinates"])}
 
 
-def write_catalog(folder: Path, spec: RegionSpec, geometry: Geometry, items: list[Json]) -> None:
+def write_catalog(folder: Path, spec: RegionSpec, items: list[Json]) -> None:
     """Write catalog.json, the collection and all items; every link is relative."""
     items = sorted(items, key=lambda i: (i["properties"]["datetime"], i["id"]))
     times = [i["properties"]["datetime"] for i in items]

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]
 
 from minescale.synthetic.mines import Patch, plant
 from minescale.synthetic.noise import fbm, fbm_grid, hash3, unit
@@ -46,7 +47,7 @@ def build_ground(
     rng = np.random.default_rng([spec.seed, 1])
     lines = network(shape, rng)
     towns = _towns(shape, rng)
-    roads = [road(a[:2], b[:2], rng) for a, b in zip(towns[:-1], towns[1:], strict=True)]
+    roads = [road(a[:2], b[:2], rng) for a, b in pairwise(towns)]
     edges = rng.uniform([0, 0], shape, (len(towns), 2))
     edges[np.arange(len(edges)), rng.integers(0, 2, len(edges))] *= 0
     roads += [road(town[:2], edge, rng) for town, edge in zip(towns, edges, strict=True)]
@@ -71,7 +72,6 @@ def build_ground(
     records = np.zeros((*shape, RECORD), np.uint8)
     lakes = _oxbows(main, rng)
     seed = int(rng.integers(1, 1 << 40))
-    warm_up = 64
 
     def fill(y0: int) -> None:
         y1 = min(y0 + _BLOCK, shape[0])
@@ -88,9 +88,9 @@ def build_ground(
             u_road[block],
             towns,
             lakes,
-            *coarse,
+            np.stack(coarse),
             y0,
-            seed + warm_up,
+            seed + 64,
         )
 
     list(pool.map(fill, range(0, shape[0], _BLOCK)))
@@ -104,7 +104,7 @@ def _texture(records: Bytes, k: int, seed: int) -> None:
     white = np.random.default_rng([seed, 4, k]).standard_normal(records.shape[:2], np.float32)
     total = np.float32(0.25) * white
     for sigma, weight in ((2.2, 0.72), (1.0, 0.58)):
-        soft = ndimage.gaussian_filter(white[:: (-1 if sigma > 2 else 1)], sigma, mode="wrap", truncate=2.5)
+        soft = gaussian_filter(white[:: (-1 if sigma > 2 else 1)], sigma, mode="wrap", truncate=2.5)
         total += soft * np.float32(weight * sigma * 2 * math.sqrt(math.pi))
     records[..., FAST + k] = (total * np.float32(32) + np.float32(128.5)).clip(0, 255)
 
@@ -145,9 +145,9 @@ def _parcel(y: float, x: float, seed: int) -> tuple[float, float, float, int]:
     long = 12.0 + 40.0 * unit(hash3(seed + 3, by, bx)) ** 2
     short = 6.0 + 16.0 * unit(hash3(seed + 4, by, bx))
     v, w = math.cos(a) * y - math.sin(a) * x, math.sin(a) * y + math.cos(a) * x
-    strip = int(math.floor(v / short)) + 100_000
+    strip = math.floor(v / short) + 100_000
     shift = unit(hash3(seed + 5, strip, by)) * long
-    piece = int(math.floor((w + shift) / long)) + 100_000
+    piece = math.floor((w + shift) / long) + 100_000
     key = int(hash3(seed + 6, strip * 131 + by, piece * 131 + bx) >> np.uint64(24))
     return unit(hash3(key, 1, 0)), unit(hash3(key, 2, 0)), unit(hash3(key, 3, 0)), key
 
@@ -169,7 +169,7 @@ def _sample(coarse: Floats, i: int, j: int) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def _classify(
+def _classify(  # noqa: PLR0912, PLR0915 - one pass over the pixels, in order of who covers whom
     out: Bytes,
     u: Floats,
     inner: Floats,
@@ -177,14 +177,15 @@ def _classify(
     track: Floats,
     towns: NDArray,
     lakes: NDArray,
-    farm: Floats,
-    patch: Floats,
-    dry: Floats,
-    slow: Floats,
+    fields: Floats,
     y0: int,
     seed: int,
 ) -> None:
-    """Fill the records of rows y0 ... of the ground."""
+    """Fill the records of rows y0 ... of the ground.
+
+    ``u``, ``brook``, ``track``: distance from main rivers, tributaries and roads in half widths; ``inner``: bend
+    towards the pixel; ``fields``: farming, patchiness, dryness and tint on every eighth pixel, (4, y, x).
+    """
     ny, nx = u.shape
     for i in range(ny):
         y = float(y0 + i)
@@ -192,9 +193,9 @@ def _classify(
             x = float(j)
             ragged = fbm(y, x, 14.0, 2, 0.6, seed + 1)
             fine = fbm(y, x, 6.0, 2, 0.8, seed + 2)
-            farmness, patchy, dryness = _sample(farm, i, j), _sample(patch, i, j), _sample(dry, i, j)
+            farmness, patchy, dryness = _sample(fields[0], i, j), _sample(fields[1], i, j), _sample(fields[2], i, j)
             cover, surface, phase = Cover.FOREST, Surface.FOREST, 128
-            s0, s1, s2 = _sample(slow, i, j), patchy * 0.8, dryness * 0.8
+            s0, s1, s2 = _sample(fields[3], i, j), patchy * 0.8, dryness * 0.8
             town_pull = 0.0
             in_town = False
             for k in range(towns.shape[0]):

@@ -1,4 +1,4 @@
-"""Mines and their double: alluvial pits that grow through the year, and clearings that have nothing to do with mining."""
+"""Mines, which grow through the year, and their doubles: clearings that have nothing to do with mining."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ def _scatter(
 ) -> list[Patch]:
     """Add patches until ``budget`` hectares are covered."""
     planted: list[Patch] = []
-    done, hubs = 0.0, []
+    done = 0.0
+    hubs: list[NDArray[np.float64]] = []
     largest = min(LARGEST_HA, max(budget * 0.3, SMALLEST_HA * 4))
     for attempt in range(4000):
         if done >= budget:

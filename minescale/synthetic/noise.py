@@ -26,8 +26,7 @@ def mix(h: np.uint64) -> np.uint64:
 
 @numba.njit(inline="always", cache=True)
 def hash3(seed: int, y: int, x: int) -> np.uint64:
-    h = mix(np.uint64(seed) * _A + np.uint64(y) * _B)
-    return mix(h + np.uint64(x) * _C + _A)
+    return mix(np.uint64(seed) * _A + np.uint64(y) * _B + np.uint64(x) * _C + _A)
 
 
 @numba.njit(inline="always", cache=True)

@@ -35,7 +35,11 @@ def write_cog(
         memory.write(pixels, 1)
         if legend:
             memory.update_tags(1, **{f"class_{k}": v for k, v in legend.items()})
+        if average and pixels.min() != nodata:
+            # Nothing to leave out: averaging without a nodata value takes GDAL's fast path.
+            memory.nodata = None
         memory.build_overviews(levels, Resampling.average if average else Resampling.mode)
+        memory.nodata = nodata
         copy(
             memory, path, driver="COG", compress="DEFLATE", level=1, predictor=2 if average else 1,
             blocksize=block, overviews="FORCE_USE_EXISTING", bigtiff="NO", num_threads=1,

@@ -201,7 +201,7 @@ def _generate(
         step()
     if spec.broken:
         items += break_scenes(folder, items)
-    write_catalog(folder, spec, geometry, items)
+    write_catalog(folder, spec, items)
 
 
 def _scene(
@@ -209,7 +209,7 @@ def _scene(
 ) -> Json | None:
     """Render and write one tile of one date; None where the swath misses the tile."""
     tile: TileFrame = geometry.tiles[k]
-    seen = seen_outline(look, geometry, tile)
+    seen = seen_outline(look, tile)
     if seen is None:
         return None
     view = sky(look, tile)

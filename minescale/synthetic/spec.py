@@ -68,8 +68,6 @@ class RegionSpec:
             refuse("block is not a usual tile size", self.block, "128, 256, 512 or 1024")
         if not self.bands or len(set(self.bands)) != len(self.bands) or not set(self.bands) <= set(ALL_BANDS):
             refuse("bands are not a set of known ones", self.bands, ", ".join(ALL_BANDS))
-        if len(self.baselines) != 2:
-            refuse("needs two baselines", self.baselines, "(older, newer)")
 
     @property
     def digest(self) -> str:

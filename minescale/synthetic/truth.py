@@ -8,11 +8,11 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import shapes
-from scipy import ndimage
+from scipy.ndimage import label as label_parts  # type: ignore[attr-defined]
 from shapely.geometry import shape as to_shape
 from shapely.ops import unary_union
 
-from minescale.synthetic.catalog import _rounded, dump
+from minescale.synthetic.catalog import dump, rounded
 from minescale.synthetic.geometry import RES, Geometry, lonlat
 from minescale.synthetic.landscape import COVER1, START, Ground
 from minescale.synthetic.rasters import write_cog
@@ -46,7 +46,7 @@ def write_truth(folder: Path, ground: Ground, geometry: Geometry, looks: tuple[L
 
 
 def _features(truth: NDArray[np.uint8], transform: Affine, crs: str, looks: tuple[Look, ...]) -> dict[str, object]:
-    labels, count = ndimage.label(truth > 0, structure=np.ones((3, 3)))
+    labels, count = label_parts(truth > 0, structure=np.ones((3, 3)))
     pieces: dict[int, list[object]] = {}
     for geometry, value in shapes(labels.astype(np.int32), mask=labels > 0, transform=transform, connectivity=4):
         pieces.setdefault(int(value), []).append(to_shape(geometry))
@@ -69,7 +69,7 @@ def _features(truth: NDArray[np.uint8], transform: Affine, crs: str, looks: tupl
                     "first_index": first,
                     "first_date": f"{looks[first].moment:%Y-%m-%d}",
                 },
-                "geometry": _rounded(lonlat(unary_union(pieces[label]), crs).__geo_interface__),
+                "geometry": rounded(lonlat(unary_union(pieces[label]), crs).__geo_interface__),
             }
         )
     return {"type": "FeatureCollection", "features": features}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from shapely import LineString, Polygon, box
+from shapely.geometry import LineString, Polygon
 from shapely.ops import split
 
 from minescale.synthetic.geometry import RES, Geometry, TileFrame
@@ -152,7 +152,7 @@ def cloudy_share(view: Sky) -> float:
     return round(float((view.opacity[1:-3, 1:-3] > _CIRRUS).mean()) * 100, 2)
 
 
-def seen_outline(look: Look, geometry: Geometry, tile: TileFrame) -> Polygon | None:
+def seen_outline(look: Look, tile: TileFrame) -> Polygon | None:
     """The part of the tile inside the swath, in the tile's CRS; None where the swath misses the tile."""
     line = edge_line(look, tile)
     if line is None:
@@ -183,7 +183,3 @@ def edge_line(look: Look, tile: TileFrame) -> tuple[float, float, float] | None:
         float((value[2] - value[0]) / tile.shape[1]),
         float(-value[0]),
     )
-
-
-def tile_box(tile: TileFrame) -> Polygon:
-    return box(*tile.outline.bounds)
