@@ -43,8 +43,6 @@ def gdal_options(config: ReadConfig) -> dict[str, str]:
         "GDAL_HTTP_CONNECTTIMEOUT": f"{min(config.timeout_s, 10.0):g}",
         # Retries belong to the reader, which knows the cause: GDAL's own would sleep through a 403.
         "GDAL_HTTP_MAX_RETRY": "0",
-        # Signed addresses allow GET, not always HEAD; and a HEAD is one more round trip.
-        "CPL_VSIL_CURL_USE_HEAD": "NO",
         "CPL_VSIL_CURL_CACHE_SIZE": str(32 * 2**20),
         # A second cache per open file would cost memory per handle and bring nothing: windows are read once.
         "VSI_CACHE": "FALSE",

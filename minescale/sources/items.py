@@ -121,7 +121,8 @@ def footprint(item: pystac.Item) -> BaseGeometry:
         return valid
     if item.bbox and len(item.bbox) in {4, 6}:
         half = len(item.bbox) // 2
-        return box(item.bbox[0], item.bbox[1], item.bbox[half], item.bbox[half + 1])
+        corners: BaseGeometry = box(item.bbox[0], item.bbox[1], item.bbox[half], item.bbox[half + 1])
+        return corners
     raise UsageError(f"item {item.id} has neither geometry nor bbox", expected="a footprint")
 
 
