@@ -1,6 +1,6 @@
 """Time every kernel against its twins, driven by the table of the parity tests. One thread.
 
-    python -m pytest benchmarks/kernels --benchmark-enable --benchmark-group-by=group --benchmark-columns=min,median,rounds
+    python -m pytest benchmarks/kernels --benchmark-enable --benchmark-columns=min,median,rounds
 
 Add ``-k "median and 24"`` for less. The first call, which compiles, is not timed.
 """

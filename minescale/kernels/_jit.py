@@ -18,4 +18,8 @@ F = TypeVar("F", bound=Callable)
 
 def kernel(function: F) -> F:
     """Compile ``function`` on its first call: no interpreter lock, cached on disk, division by zero as in NumPy."""
-    return cast("F", njit(nogil=True, cache=True, error_model="numpy")(function))
+    try:
+        return cast("F", njit(nogil=True, cache=True, error_model="numpy")(function))
+    except RuntimeError:
+        # numba found no folder that it may write its cache to (a locked-down container): compile per process.
+        return cast("F", njit(nogil=True, error_model="numpy")(function))

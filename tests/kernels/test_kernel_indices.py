@@ -29,7 +29,7 @@ SEED_FORMULAS = {
     "NDTI": ("R", "G"),
     "AMWI": ("R", "B"),
 }
-OTHERS = [
+OTHERS = (
     "EVI",
     "SAVI",
     "AWEIsh",
@@ -55,7 +55,7 @@ OTHERS = [
     "NIRv",
     "GEMI",
     "BAIM",
-]
+)
 
 
 @pytest.fixture(scope="module")

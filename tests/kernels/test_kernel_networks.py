@@ -13,6 +13,7 @@ import twins
 
 from minescale import kernels as K
 from minescale.kernels import networks
+from minescale.kernels._jit import kernel
 from minescale.sensors import LANDSAT_C2_L2, SENTINEL2_L2A
 
 
@@ -133,3 +134,10 @@ assert len(networks.median_12.signatures) == before
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_kernels_work_where_nothing_can_be_cached():
+    # Code without a file is what numba refuses to cache, as it does where no folder can be written.
+    space: dict = {}
+    exec("def double(a):\n    return a + a", space)  # noqa: S102
+    assert kernel(space["double"])(21) == 42
