@@ -2,7 +2,7 @@
 
 The per-band composites (median, percentile, latest) share the steps here. A sample is valid where its layer is
 CLEAR and its value is not 0. numba does not notice a change here when it loads a caller's cached code: after an edit,
-delete ``__pycache__`` or touch the callers (``networks.py``, ``composite.py``).
+delete numba's cache files (``__pycache__/*.nbi``) of ``networks.py`` and ``composite.py``.
 """
 
 from __future__ import annotations
