@@ -14,9 +14,8 @@ import numpy as np
 import pyproj
 from affine import Affine
 from numpy.typing import NDArray
-from shapely import segmentize
+from shapely import segmentize, transform
 from shapely.geometry import Polygon, box
-from shapely.ops import transform as shapely_transform
 
 from minescale.grid import MosaicGrid, auto_crs
 from minescale.synthetic.spec import RegionSpec
@@ -139,7 +138,7 @@ def _zone_crs(lon: float, lat: float) -> str:
 def _projected(shape: Polygon, source: str, target: str) -> Polygon:
     transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
     step = max(shape.bounds[2] - shape.bounds[0], shape.bounds[3] - shape.bounds[1]) / 32
-    projected: Polygon = shapely_transform(transformer.transform, segmentize(shape, step))
+    projected: Polygon = transform(segmentize(shape, step), transformer.transform, interleaved=False)
     return projected
 
 

@@ -259,6 +259,9 @@ def _classify(  # noqa: PLR0912, PLR0915 - one pass over the pixels, in order of
                     turn = math.acos(math.cos(math.atan2(dy, dx) - lakes[k, 4]))
                     if abs(d) < lakes[k, 3] * (1.0 + 0.15 * ragged) and turn < 1.35 + 0.2 * fine:
                         cover, surface = Cover.LAKE, Surface.BLACKWATER
+            if surface == Surface.FOREST:
+                # The measured spread of forest between places is half haze, which the sky adds.
+                s0 *= 0.5
             record = out[i, j]
             record[0], record[1], record[2], record[3] = cover, surface, cover, surface
             record[5] = phase

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import label as label_parts  # type: ignore[attr-defined]
 
 from minescale.synthetic.noise import fbm_grid
 from minescale.synthetic.rivers import Line
@@ -156,12 +157,24 @@ def _dig(
     count = min(round(pixels), int((allowed & (rho < 1.9)).sum()))
     if count < SMALLEST_HA / PIXEL_HA * 0.5:
         return 0
-    taken = flat[:count]
+    taken = _without_specks(flat[:count], shape)
+    count = len(taken)
+    if count == 0:
+        return 0
     start = _growth(count, first, n_dates, rng, mining)
     surface, cover = _inside(shape, wide, rough, taken, seed, rng, mining)
     iy, ix = np.unravel_index(taken, shape)
     part[iy, ix, 2], part[iy, ix, 3], part[iy, ix, 4] = cover, surface, start
     return count
+
+
+def _without_specks(taken: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """Drop islands of less than half the smallest mine, keeping the order."""
+    mask = np.zeros(shape, bool)
+    mask.ravel()[taken] = True
+    parts, _ = label_parts(mask, structure=np.ones((3, 3)))
+    sizes = np.bincount(parts.ravel())
+    return np.asarray(taken[sizes[parts.ravel()[taken]] >= SMALLEST_HA / PIXEL_HA / 2])
 
 
 def _growth(count: int, first: int, n_dates: int, rng: np.random.Generator, mining: bool) -> NDArray[np.uint8]:

@@ -227,4 +227,4 @@ def _scene(
         block=spec.block,
         average=False,
     )
-    return make_item(look, k, tile, seen, spec.bands, cloudy_share(view))
+    return make_item(look, k, tile, seen, spec.bands, cloudy_share(view, rendered.classes > 0))

@@ -147,9 +147,11 @@ def _opacity(look: Look, gy: Floats, gx: Floats) -> Floats:
     return np.asarray(1 - np.exp(-depth * np.sqrt(depth)), np.float32)
 
 
-def cloudy_share(view: Sky) -> float:
-    """Per cent of the tile under cloud."""
-    return round(float((view.opacity[1:-3, 1:-3] > _CIRRUS).mean()) * 100, 2)
+def cloudy_share(view: Sky, seen: NDArray[np.bool_]) -> float:
+    """Per cent of the seen ground that is truly under cloud; ``seen`` at 20 m."""
+    inside = seen[:: SKY_STEP // 2, :: SKY_STEP // 2]
+    cloudy = view.opacity[1 : inside.shape[0] + 1, 1 : inside.shape[1] + 1] > _CIRRUS
+    return round(float((cloudy & inside).sum()) / max(int(inside.sum()), 1) * 100, 2)
 
 
 def seen_outline(look: Look, tile: TileFrame) -> Polygon | None:
