@@ -177,8 +177,8 @@ class UNetPredictor:
 
 def scale(x: Tensor, mean: Tensor, inverse_std: Tensor) -> Tensor:
     """``(x - mean) / std``, and 0 (an average pixel) where any band is 0, that is, has no data."""
-    seen = (x > 0).all(dim=1, keepdim=True)
-    return (x - mean) * inverse_std * seen
+    seen = x.amin(dim=1, keepdim=True) > 0
+    return torch.sub(x, mean).mul_(inverse_std).mul_(seen)
 
 
 def state_arrays(network: UNet) -> dict[str, NDArray[Any]]:
