@@ -39,9 +39,7 @@ def screened_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     base = load_package("baseline").spec
     folder = tmp_path_factory.mktemp("packages") / "screened"
-    screen = base.replace(
-        name="screened-screen", resolution=80.0, keep_threshold=0.3, expected_survivors=0.4
-    )
+    screen = base.replace(name="screened-screen", resolution=80.0, keep_threshold=0.3, expected_survivors=0.4)
     write_package(folder, base.replace(name="screened"), None, card="The baseline rules.", metrics={})
     write_package(folder / "screen", screen, None, card="The baseline rules at 80 m.", metrics={})
     return folder

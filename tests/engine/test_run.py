@@ -41,9 +41,7 @@ def test_flat_scan_sees_what_the_scenes_show(make_plan: MakePlan, tmp_path: Path
     assert (mosaic.clear_count.values[reason == Reason.SEEN] > 0).all()
 
 
-def test_the_same_plan_writes_the_same_bytes_and_a_second_run_does_nothing(
-    make_plan: MakePlan, tmp_path: Path
-) -> None:
+def test_the_same_plan_writes_the_same_bytes_and_a_second_run_does_nothing(make_plan: MakePlan, tmp_path: Path) -> None:
     plan = make_plan()
     api.run(plan, tmp_path / "a")
     api.run(plan, tmp_path / "b")
