@@ -134,7 +134,7 @@ def from_item(item: Mapping[str, Any]) -> ModelSpec:
 def _spec(properties: Mapping[str, Any]) -> ModelSpec:
     bands, mean, std = _input(_only(properties, "mlm:input"))
     classes = _classes(_only(properties, "mlm:output"))
-    own = {key: properties.get(PREFIX + key) for key in (*_OWN, *_OWN_OPTIONAL)}
+    own: dict[str, Any] = {key: properties.get(PREFIX + key) for key in (*_OWN, *_OWN_OPTIONAL)}
     low, high = own["resolutions"]
     return ModelSpec(
         name=str(properties["mlm:name"]),
