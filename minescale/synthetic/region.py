@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
-import numpy as np
-from numpy.typing import NDArray
-
 from minescale.errors import StoreError
 from minescale.sensors import SENTINEL2_L2A
 from minescale.synthetic.breakage import break_scenes
@@ -22,7 +19,8 @@ from minescale.synthetic.catalog import COLLECTION, Json, asset_key, item_id, ma
 from minescale.synthetic.geometry import Geometry, TileFrame, lay_out
 from minescale.synthetic.landscape import build_ground
 from minescale.synthetic.rasters import write_cog
-from minescale.synthetic.render import render, warp_records
+from minescale.synthetic.reflectance import TileGround, look_up
+from minescale.synthetic.render import render
 from minescale.synthetic.spec import DEMO, RegionSpec
 from minescale.synthetic.spectra import Surface
 from minescale.synthetic.truth import COVERS, POLYGONS, TRUTH, write_truth
@@ -188,9 +186,9 @@ def _generate(
     with ThreadPoolExecutor(workers) as pool:
         ground = build_ground(spec, geometry.ground_shape, geometry.aoi, pool, spec.n_dates)
         step()
-        records = list(pool.map(lambda t: warp_records(ground.records, t), geometry.tiles))
+        views = list(pool.map(lambda t: look_up(ground.records, t), geometry.tiles))
         truth = pool.submit(write_truth, folder, ground, geometry, dates, spec.block)
-        jobs = [pool.submit(_scene, spec, geometry, look, k, records[k], folder) for look, k in scenes]
+        jobs = [pool.submit(_scene, spec, geometry, look, k, views[k], folder) for look, k in scenes]
         items: list[Json] = []
         for job in jobs:
             item = job.result()
@@ -204,9 +202,7 @@ def _generate(
     write_catalog(folder, spec, items)
 
 
-def _scene(
-    spec: RegionSpec, geometry: Geometry, look: Look, k: int, records: NDArray[np.uint8], folder: Path
-) -> Json | None:
+def _scene(spec: RegionSpec, geometry: Geometry, look: Look, k: int, ground: TileGround, folder: Path) -> Json | None:
     """Render and write one tile of one date; None where the swath misses the tile."""
     tile: TileFrame = geometry.tiles[k]
     seen = seen_outline(look, tile)
@@ -215,7 +211,7 @@ def _scene(
     view = sky(look, tile)
     home = folder / COLLECTION / item_id(look, k, tile)
     home.mkdir(parents=True)
-    rendered = render(records, look, view, tile, spec.bands)
+    rendered = render(ground, look, view, tile, spec.bands)
     for band, pixels in rendered.bands.items():
         transform = tile.transform(int(SENTINEL2_L2A.resolution(band)))
         write_cog(home / f"{asset_key(band)}.tif", pixels, crs=tile.crs, transform=transform, block=spec.block)

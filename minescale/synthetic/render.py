@@ -1,8 +1,7 @@
-"""From ground records to digital numbers: reflectance, blur, atmosphere, noise, offset."""
+"""From surface reflectance to digital numbers: blur, atmosphere, noise, offset, scene classes."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numba
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from minescale.synthetic.geometry import TileFrame
 from minescale.synthetic.noise import hash3, mix, unit
-from minescale.synthetic.spectra import ALL_BANDS, CLOUD, CORE_BANDS, HAZE, SHADE, Cover, Surface, derived_table, tables
+from minescale.synthetic.reflectance import TileGround, day_factor, reflect
+from minescale.synthetic.spectra import ALL_BANDS, CLOUD, CORE_BANDS, HAZE, SHADE
 from minescale.synthetic.weather import SKY_STEP, Look, Sky, edge_line
 
 Floats = NDArray[np.float32]
@@ -19,17 +19,10 @@ Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint16]
 
 STRIPE = 64
-_MEAN, _AXES, _REST, _BETWEEN = tables()
-_TABLE = np.concatenate([_MEAN[..., None], _REST[..., None], _AXES], axis=2)
-_DERIVED = derived_table()
 _CLOUD, _SHADE, _HAZE = (np.array(v, np.float32) for v in (CLOUD, SHADE, HAZE))
 _CORE = len(CORE_BANDS)
 _FINE = tuple(ALL_BANDS.index(b) for b in ("blue", "green", "red", "nir"))
-# exp() of 0 ... 10 in steps of 1/512: three times as fast, and its error of 0.1 % drowns in the noise.
-_EXP = np.exp(np.arange(10 * 512 + 1) / 512).astype(np.float32)
 _NO_EDGE = (0.0, 0.0, 1.0)
-# Numba does not unify enumeration members with numbers.
-_RIVER, _GRASS, _BARE = int(Surface.RIVER), int(Surface.GRASS), int(Surface.BARE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,38 +33,32 @@ class Rendered:
     classes: Bytes
 
 
-def warp_records(ground: Bytes, tile: TileFrame) -> Bytes:
-    """The tile's own copy of the ground records, nearest neighbour, (y, x, 12)."""
-    rows, cols = np.meshgrid(
-        np.arange(tile.shape[0], dtype=float), np.arange(tile.shape[1], dtype=float), indexing="ij", sparse=True
-    )
-    out = np.empty((*tile.shape, ground.shape[2]), np.uint8)
-    for y0 in range(0, tile.shape[0], 256):
-        gy, gx = tile.ground(rows[y0 : y0 + 256], cols)
-        iy = np.rint(gy).astype(np.intp).clip(0, ground.shape[0] - 1)
-        ix = np.rint(gx).astype(np.intp).clip(0, ground.shape[1] - 1)
-        out[y0 : y0 + 256] = ground[iy, ix]
-    return out
-
-
-def render(records: Bytes, look: Look, view: Sky, tile: TileFrame, bands: tuple[str, ...]) -> Rendered:
+def render(ground: TileGround, look: Look, view: Sky, tile: TileFrame, bands: tuple[str, ...]) -> Rendered:
     """Digital numbers of one tile on one date; ``bands`` at their native resolution, plus the scene classes."""
     ny, nx = tile.shape
     wanted = [ALL_BANDS.index(b) for b in dict.fromkeys((*CORE_BANDS, *bands))]
     count = _CORE if max(wanted) < _CORE else len(ALL_BANDS)
     fine = {b: np.empty((ny, nx), np.uint16) for b in wanted if b in _FINE}
     coarse = {b: np.empty((ny // 2, nx // 2), np.uint16) for b in wanted if b not in _FINE}
-    jitter = np.array(look.jitter, np.float32)
+    factor = day_factor(np.array(look.jitter, np.float32))
     edge = np.array(edge_line(look, tile) or _NO_EDGE, np.float64)
     _, gx = tile.ground(np.array([ny / 2.0, ny / 2.0]), np.array([0.0, float(nx)]))
     # Slant runs over the whole region: both tiles share it at the same ground column.
     tilt = (look.gain * (1 + look.slant * (gx[0] / 4000 - 0.5)), look.gain * look.slant * (gx[1] - gx[0]) / 4000 / nx)
-    spread = np.stack([np.sqrt(_BETWEEN), np.sqrt(1 - _BETWEEN)], 1).astype(np.float32) / np.float32(32)
     for y0 in range(0, ny, STRIPE):
         y1 = min(y0 + STRIPE, ny)
         a, b = max(y0 - 1, 0), min(y1 + 1, ny)
         surface = np.empty((count, b - a, nx), np.float32)
-        _reflect(records[a:b], look.index, look.season, look.level, jitter, spread, tilt[0], tilt[1], surface)
+        reflect(
+            ground,
+            slice(a, b),
+            date=look.index,
+            season=look.season,
+            level=look.level,
+            factor=factor,
+            gain=tilt,
+            out=surface,
+        )
         air = np.empty((3, y1 - y0, nx), np.float32)
         _air(view.opacity, view.shade, view.haze, y0, edge, air)
         for band, out in fine.items():
@@ -82,84 +69,6 @@ def render(records: Bytes, look: Look, view: Sky, tile: TileFrame, bands: tuple[
     _scene_classes(fine[1], fine[2], fine[3], coarse[4], view.opacity, view.shade, look.offset, look.seed, classes)
     every = {**fine, **coarse}
     return Rendered(bands={b: every[ALL_BANDS.index(b)] for b in bands}, classes=classes)
-
-
-@numba.njit(inline="always", cache=True)
-def _exp(v: float) -> float:
-    return float(_EXP[int(min(max(v, 0.0), 9.999) * 512.0 + 0.5)])
-
-
-@numba.njit(cache=True, nogil=True)
-def _reflect(  # noqa: PLR0912 - the seasons of each cover, in one pass
-    records: Bytes,
-    date: int,
-    season: float,
-    level: float,
-    jitter: Floats,
-    spread: Floats,
-    gain0: float,
-    gain1: float,
-    out: Floats,
-) -> None:
-    """Surface reflectance x 1e4 of a few rows, (band, y, x)."""
-    count, ny, nx = out.shape
-    value = np.empty(6, np.float64)
-    for i in range(ny):
-        for j in range(nx):
-            start = int(records[i, j, 4])
-            after = 2 if start > 0 and date >= start - 1 else 0
-            cover, surface = int(records[i, j, after]), int(records[i, j, after + 1])
-            phase = records[i, j, 5] / 255.0
-            share, other = 1.0, 0
-            if cover == Cover.SANDBAR:
-                if phase < level:
-                    surface = _RIVER
-            elif cover == Cover.CROPLAND:
-                # Two crops a year, each field on its own calendar; stubble and bare soil between.
-                t = (2.0 * (phase + 0.5 * season)) % 1.0
-                share, other = min(max(3.2 * math.sin(math.pi * t) - 1.3, 0.0), 1.0), _BARE
-            elif cover == Cover.BARE_FIELD:
-                share, other = 1.0 - 0.35 * season * phase, _GRASS
-            elif cover in (Cover.PASTURE, Cover.SAVANNA):
-                share, other = min(max(0.45 + 0.55 * season + 0.5 * (phase - 0.5), 0.15), 1.0), _BARE
-            r6, r7, r8 = int(records[i, j, 6]), int(records[i, j, 7]), int(records[i, j, 8])
-            r9, r10, r11 = int(records[i, j, 9]), int(records[i, j, 10]), int(records[i, j, 11])
-            # The pixel's own residual depends on its record, so that both tiles see the same ground.
-            key = ((((r6 << 8 | r7) << 8 | r8) << 8 | r9) << 8 | r10) << 8 | r11
-            h = mix(np.uint64(key))
-            f = h
-            for b in range(6):
-                value[b] = 0.0
-            part, which = share, surface
-            for _ in range(2):
-                if part > 0.0:
-                    slow, fast = spread[which, 0], spread[which, 1]
-                    z0 = slow * (r6 - 128) + fast * (r9 - 128) + jitter[which, 0]
-                    z1 = slow * (r7 - 128) + fast * (r10 - 128) + jitter[which, 1]
-                    z2 = slow * (r8 - 128) + fast * (r11 - 128) + jitter[which, 2]
-                    g = h
-                    for b in range(6):
-                        e = float(np.int64(g & np.uint64(0x3FF))) * (2.4 / 1024.0) - 1.2
-                        g >>= np.uint64(10)
-                        t = _TABLE[which, b]
-                        v = t[0] + t[1] * e + t[2] * z0 + t[3] * z1 + t[4] * z2
-                        value[b] += part * _exp(v)
-                if share >= 1.0:
-                    break
-                part, which = 1.0 - share, other
-            gain = gain0 + gain1 * j
-            for b in range(6):
-                out[b, i, j] = value[b] * gain
-            if count > 6:
-                for b in range(6):
-                    value[b] = math.log(max(value[b], 1.0))
-                f = mix(f)
-                for d in range(4):
-                    v = float(_DERIVED[d, 6])
-                    for b in range(6):
-                        v += _DERIVED[d, b] * value[b]
-                    e = (float((f >> np.uint64(16 * d)) & np.uint64(0xFFFF)) / 65536.0 - 0.5) * 2.4
-                    out[6 + d, i, j] = _exp(v + 0.5 * _DERIVED[d, 7] * e) * gain
 
 
 @numba.njit(inline="always", cache=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from minescale.errors import UsageError
 from minescale.synthetic.spectra import ALL_BANDS
 
-GENERATOR = 1
+GENERATOR = 2
 """Raise it whenever the same spec would give other bytes; it is part of the cache key."""
 
 

@@ -141,7 +141,7 @@ def sky(look: Look, tile: TileFrame) -> Sky:
 
 
 def _opacity(look: Look, gy: Floats, gx: Floats) -> Floats:
-    field = fbm_at(gy, gx, look.period, 6, 0.62, look.seed) - np.float32(look.threshold)
+    field = fbm_at(gy, gx, look.period, 5, 0.62, look.seed) - np.float32(look.threshold)
     # Cumulus edges are steep, stratus edges are soft.
     depth = (field * np.float32(3.0 if look.period < 300 else 1.5) + np.float32(0.1)).clip(0)
     return np.asarray(1 - np.exp(-depth * np.sqrt(depth)), np.float32)
