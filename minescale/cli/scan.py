@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,9 +120,20 @@ def run_shown(
     from minescale.engine.progress import progress as shown
     from minescale.engine.run import Limits
 
+    quiet_dask()
     limits = Limits(max_cost=max_cost, deadline=deadline)
     with _terminable(), shown(progress) as listener:  # type: ignore[arg-type]  # click has checked the choice
         return run_scan(wanted, out, settled, limits=limits, listeners=(listener,))
+
+
+def quiet_dask() -> None:
+    """Dask tells of every connection it closes: only its errors are news to somebody who scans."""
+    import logging
+
+    import distributed  # noqa: F401  (sets its own log levels when it is imported, so before ours)
+
+    logging.getLogger("distributed").setLevel(max(logging.ERROR, logging.getLogger().level))
+    warnings.filterwarnings("ignore", message="Port .* is already in use", category=UserWarning)
 
 
 def exit_code_of(result: ScanResult) -> int:

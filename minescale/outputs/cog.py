@@ -22,7 +22,7 @@ from minescale.planning.plan import MOSAIC_FILE
 from minescale.planning.run_dir import RunDir
 from minescale.store.backend import storing
 from minescale.store.codes import FINE_CODES, PROBABILITY, PROBABILITY_STEPS, PixelCode
-from minescale.store.mosaic import PROVENANCE, Mosaic
+from minescale.store.mosaic import Mosaic
 from minescale.store.overviews import halve
 from minescale.types import Period
 
@@ -165,6 +165,7 @@ class _Pyramid:
             width=shape[1],
             count=1,
             dtype=self.code.dtype.name,
+            transform=self.geobox.transform,  # only so that rasterio does not warn: the VRT says where it lies
             tiled=True,
             blockxsize=BLOCK,
             blockysize=BLOCK,
@@ -211,7 +212,7 @@ class _Pyramid:
         return {
             "period": str(self.mosaic.layout.periods[self.time]),
             "long_name": str(self.code.attrs["long_name"]),
-            **{f"{PROVENANCE}.{key}": str(value) for key, value in named.items()},
+            **{f"minescale_{key}": str(value) for key, value in named.items()},
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 import json
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from numpy.typing import NDArray
 
 from minescale.cube.compose import compose
 from minescale.grid import MosaicGrid
-from minescale.kernels.expressions import evaluate
-from minescale.kernels.indices import INDICES
+from minescale.kernels.expressions import evaluate, parse
+from minescale.kernels.indices import INDICES, expression_of
 from minescale.models.package import load_package
 from minescale.outputs.evaluation import SYNTHETIC_LABEL, MapScore, PixelScore, score_map
-from minescale.outputs.index_baseline import IndexBaseline, IndexTally
+from minescale.outputs.index_baseline import IndexBaseline, IndexChoice, IndexTally
 from minescale.planning.plan import MOSAIC_FILE, ScanPlan
 from minescale.planning.run_dir import RunDir
 from minescale.sensors import SENSORS
@@ -29,6 +30,9 @@ from minescale.types import Period
 
 BEST_INDEX = "best_single_index"
 """Key of the packages' metrics under which the index baseline chosen on training regions stands."""
+
+FITTED_EVERY = 4
+"""Where the index has to be fitted, on every so many tiles."""
 
 _NO_TRUTH = 255
 _BOUNDED = tuple(name for name in INDICES if name != "MSI")
@@ -89,10 +93,8 @@ def region_truth(
     first = np.full(grid.shape, _NO_TRUTH, np.uint8)
     with rasterio.open(region.truth_raster) as source:
         reproject(
-            source.read(1),
+            rasterio.band(source, 1),
             first,
-            src_transform=source.transform,
-            src_crs=source.crs,
             dst_transform=Affine(*tuple(grid.geobox.transform)[:6]),
             dst_crs=grid.crs,
             dst_nodata=_NO_TRUTH,
@@ -110,15 +112,20 @@ def region_truth(
 
 
 def index_baseline(plan: ScanPlan, truth: NDArray[np.bool_], valid: NDArray[np.bool_]) -> IndexBaseline:
-    """The best single index on the scan's own composites: as the package knows it, else fitted on the truth."""
+    """The best single index on the scan's own composites: as the package knows it, else fitted on part of the truth."""
     choice = packaged_choice(plan.request.model)
     bands, formulas = _formulas(plan, choice)
+    if not formulas:  # an index of bands that this plan does not read
+        choice = None
+        bands, formulas = _formulas(plan, None)
     tally = IndexTally()
     reader = Reader(Access.capture(plan.config.read), plan.config.read)
     index, time = plan.index(0), len(plan.periods) - 1
     sensor = SENSORS[plan.sensor]
     symbols = [sensor.band(band).symbol for band in bands]
-    for key in index.keys():  # noqa: SIM118  (a method of TileIndex, which is no mapping)
+    # Fitting needs all bands of every look, as the scan itself did: a fourth of the tiles is enough for that.
+    every = FITTED_EVERY if choice is None else 1
+    for key in list(index.keys())[::every]:
         scenes = [plan.scenes[i] for i in index.scenes(key, plan.periods[time])]
         made = compose(
             scenes,
@@ -137,30 +144,25 @@ def index_baseline(plan: ScanPlan, truth: NDArray[np.bool_], valid: NDArray[np.b
     return tally.best() if choice is None else tally.known(choice)
 
 
-def packaged_choice(model: str) -> dict[str, Any] | None:
+def packaged_choice(model: str) -> IndexChoice | None:
     """``best_single_index`` of the package's metrics, where it has one."""
     for file in sorted((load_package(model).path / "metrics").glob("*.json")):
         values = json.loads(file.read_text(encoding="utf-8"))
-        found = values.get(BEST_INDEX) if isinstance(values, dict) else None
-        if isinstance(found, dict) and {"index", "direction", "threshold"} <= set(found) and found["index"] in INDICES:
-            return found
+        if isinstance(values, dict) and isinstance(values.get(BEST_INDEX), dict):
+            return IndexChoice.from_metrics(values[BEST_INDEX])
     return None
 
 
-def _formulas(plan: ScanPlan, choice: dict[str, Any] | None) -> tuple[tuple[str, ...], dict[str, str]]:
+def _formulas(plan: ScanPlan, choice: IndexChoice | None) -> tuple[tuple[str, ...], dict[str, str]]:
     """Bands to read, and the formula of each index they allow."""
-    import ast
-
     sensor = SENSORS[plan.sensor]
     by_symbol = {sensor.band(band).symbol: band for band in plan.levels[0].bands if sensor.band(band).symbol}
-    if choice is not None:
-        by_symbol = {band.symbol: band.name for band in sensor.bands if band.symbol}
-    names = _BOUNDED if choice is None else (str(choice["index"]),)
     chosen, needed = {}, set()
-    for name in names:
-        symbols = {node.id for node in ast.walk(ast.parse(INDICES[name])) if isinstance(node, ast.Name)}
+    for name in _BOUNDED if choice is None else (choice.index,):
+        expression = expression_of(name)
+        symbols = {node.id for node in ast.walk(parse(expression)) if isinstance(node, ast.Name)}
         if symbols <= set(by_symbol):
-            chosen[name] = INDICES[name]
+            chosen[name] = expression
             needed |= symbols
     return tuple(by_symbol[symbol] for symbol in sorted(needed)), chosen
 

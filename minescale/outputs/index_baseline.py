@@ -12,14 +12,49 @@ from numpy.typing import NDArray
 
 from minescale.errors import UsageError
 from minescale.outputs.evaluation import PixelScore
+from minescale.store.codes import PROBABILITY_STEPS
 
-ON_TRAINING, ON_THE_TRUTH = "training regions", "the truth itself (optimistic)"
+ON_TRAINING, ON_THE_TRUTH = "training regions", "a part of the truth itself (optimistic)"
 
 STEP = 0.001
 """Thresholds are multiples of this; normalised differences lie in [-1, 1]."""
 _BINS = round(2 / STEP)
 
 Direction = Literal[">", "<="]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexChoice:
+    """An index, a direction and a threshold that were chosen beforehand, on other ground."""
+
+    index: str
+    direction: Direction
+    threshold: float
+
+    @classmethod
+    def from_metrics(cls, values: Mapping[str, Any]) -> IndexChoice:
+        """Read a package's ``best_single_index``, in either of two forms.
+
+        ``{"index": "NDVI", "direction": "<=", "threshold": 0.25}``; or without a direction, as a map that was scored
+        like a probability: ``index`` is ``-NDVI`` where low values mean mines, and ``threshold`` a whole code of
+        ``(±index + 1) / 2`` in steps of 0.004.
+
+        Raises
+        ------
+        UsageError
+            where neither fits.
+        """
+        try:
+            name, cut = str(values["index"]), float(values["threshold"])
+            if "direction" in values:
+                directions: dict[str, Direction] = {">": ">", ">=": ">", "<": "<=", "<=": "<="}
+                return cls(index=name, direction=directions[values["direction"]], threshold=cut)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError("index baseline of the package is not understood", got=dict(values)) from error
+        # The code is rounded, so it is reached from half a step below.
+        bound = 2 * (cut - 0.5 / PROBABILITY_STEPS) - 1
+        low = name.startswith("-")
+        return cls(index=name.removeprefix("-"), direction="<=" if low else ">", threshold=-bound if low else bound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,21 +103,23 @@ class IndexTally:
             raise UsageError("no index to compare with", expected="at least one index added")
         return max(fits, key=lambda fit: fit.score.f1)
 
-    def known(self, choice: Mapping[str, Any]) -> IndexBaseline:
-        """The score of ``{"index", "direction", "threshold"}``, chosen on training regions.
+    def known(self, choice: IndexChoice) -> IndexBaseline:
+        """The score of a choice made on training regions; its threshold counts to a step of 0.001.
 
         Raises
         ------
         UsageError
-            where the index was not counted, or the direction is neither ``>`` nor ``<=``.
+            where the index was not counted.
         """
-        name, cut = str(choice["index"]), float(choice["threshold"])
-        direction: Direction = ">" if str(choice["direction"]).startswith((">", "above")) else "<="
-        if name not in self._counts:
-            raise UsageError("index baseline was not computed", got=name, expected=", ".join(self._counts))
-        k = int(np.clip(round((cut + 1) / STEP), 0, _BINS))
+        if choice.index not in self._counts:
+            raise UsageError("index baseline was not computed", got=choice.index, expected=", ".join(self._counts))
+        k = int(np.clip(round((choice.threshold + 1) / STEP), 0, _BINS))
         return IndexBaseline(
-            index=name, direction=direction, threshold=cut, fitted_on=ON_TRAINING, score=self._score(name, direction, k)
+            index=choice.index,
+            direction=choice.direction,
+            threshold=round(k * STEP - 1, 3),
+            fitted_on=ON_TRAINING,
+            score=self._score(choice.index, choice.direction, k),
         )
 
     def _fit(self, name: str, direction: Direction) -> IndexBaseline:

@@ -78,6 +78,12 @@ def scan_collection(plan: ScanPlan, items: Mapping[str, Any], models: Mapping[st
     links += _model_links(models, ".")
     links += _sources(plan)
     links.append(_store_link("."))
+    code = _proj_code(plan.grid.crs)
+    summaries = {
+        "proj:code": [code] if code else [],
+        "gsd": [plan.grid.resolution],
+        "minescale:source_collections": _source_collections(plan),
+    }
     return {
         "type": "Collection",
         "stac_version": _STAC_VERSION,
@@ -102,11 +108,8 @@ def scan_collection(plan: ScanPlan, items: Mapping[str, Any], models: Mapping[st
             "spatial": {"bbox": [list(plan.request.bbox.as_tuple())]},
             "temporal": {"interval": [[*_interval(plan.request.period)]]},
         },
-        "summaries": {
-            "proj:code": [_proj_code(plan.grid.crs)] if _proj_code(plan.grid.crs) else [],
-            "gsd": [plan.grid.resolution],
-            "minescale:source_collections": _source_collections(plan),
-        },
+        # The schema has no empty lists here: what is not known is left out.
+        "summaries": {name: values for name, values in summaries.items() if values},
         "links": links,
         "assets": {
             "mosaic": {
@@ -182,6 +185,7 @@ def scan_item(plan: ScanPlan, time: int, summary: Summary, models: Mapping[str, 
                 f"{time} (groups 1, 2, ... beside it are overviews)",
                 "roles": ["data"],
                 **_ZARR_NODE,
+                "zarr:consolidated": False,  # the root's consolidated metadata covers the groups; they have none
                 "bands": _bands(),
             },
             "quicklook": _quicklook(".."),
