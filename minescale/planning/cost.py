@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyproj
-from minescale.sources.headers import BlockSummary, block_sample
 from numpy.typing import NDArray
 
 from minescale.planning.plan import LevelSpec, ScanPlan
 from minescale.planning.tiles import TileIndex
 from minescale.sensors import MASK
+from minescale.sources.headers import BlockSummary, block_sample
 from minescale.sources.scenes import Scene
 
 SAMPLE_SCENES = 8
@@ -112,7 +112,7 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
         if not len(tiles):
             continue
         # Of more looks than a composite may hold, only the clearest are read.
-        period = next((t for t, p in enumerate(plan.periods) if p.contains(scene.datetime)), None)
+        period = period_of(plan, scene)
         if period is None:
             continue
         weight = np.minimum(1.0, plan.config.composite.max_scenes / np.maximum(layers[period, tiles], 1))
@@ -143,13 +143,21 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
 
 
 def _layers_per_tile(plan: ScanPlan, index: TileIndex) -> NDArray[np.int64]:
-    """(period, flat tile) scenes that cover each tile."""
+    """(period, flat tile) acquisition days that cover each tile: scenes of one pass are one look."""
     counts = np.zeros((len(plan.periods), index.shape[0] * index.shape[1]), np.int64)
+    passes: dict[tuple[object, ...], list[int]] = {}
     for position, scene in enumerate(plan.scenes):
-        for t, period in enumerate(plan.periods):
-            if period.contains(scene.datetime):
-                counts[t, index.tiles_of(position)] += 1
+        passes.setdefault((scene.datetime.date(), scene.platform), []).append(position)
+    for positions in passes.values():
+        period = period_of(plan, plan.scenes[positions[0]])
+        if period is not None:
+            counts[period, np.unique(np.concatenate([index.tiles_of(p) for p in positions]))] += 1
     return counts
+
+
+def period_of(plan: ScanPlan, scene: Scene) -> int | None:
+    """Position of the period that a scene falls into."""
+    return next((t for t, p in enumerate(plan.periods) if p.contains(scene.datetime)), None)
 
 
 def count_blocks(

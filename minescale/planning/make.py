@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minescale.sources.catalogs import search
-from minescale.sources.freeze import FrozenCatalog, freeze, scenes_digest
-from minescale.sources.scenes import source_anchor
-
 from minescale.config import Config
 from minescale.errors import UsageError
 from minescale.grid import MosaicGrid, resolve_crs
@@ -18,6 +14,9 @@ from minescale.planning.memory import MemoryProjection, check_memory, project_me
 from minescale.planning.plan import LevelSpec, ScanPlan, ScanRequest
 from minescale.planning.pyramid import pyramid_pays
 from minescale.sensors import MASK, SENSORS, Sensor
+from minescale.sources.catalogs import search
+from minescale.sources.freeze import FrozenCatalog, freeze, scenes_digest
+from minescale.sources.scenes import source_anchor
 
 TORCHLESS = ("index", "pixel")
 """Families whose predictors never import torch."""
@@ -156,8 +155,9 @@ def plan_memory(plan: ScanPlan, package: ModelPackage) -> MemoryProjection:
     sensor = SENSORS[plan.sensor]
     projections = []
     for level, found in zip(plan.levels, packages, strict=True):
-        masked = any(scene.has_mask for scene in plan.scenes)
-        factor = max(int(sensor.resolution(MASK) // level.resolution), 1) if masked else 1
+        # Where a scene must be warped, or has no quality band, masks are made at the tile's own resolution.
+        plain = all(scene.has_mask and scene.crs == plan.grid.crs for scene in plan.scenes)
+        factor = max(int(sensor.resolution(MASK) // level.resolution), 1) if plain else 1
         projections.append(
             project_memory(
                 config=plan.config,

@@ -6,17 +6,21 @@ compares it with the measured peak of worker processes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from minescale.config import Config
 from minescale.errors import PlanTooLarge
 from minescale.kernels.composite import METHODS
+from minescale.sources.handles import BYTES_PER_THREAD
+from minescale.sources.placement import TABLES
 
 _MB = 1_000_000
-PROCESS_BYTES = 420 * _MB
-"""Resident memory of a worker with every library of a scan imported and kernels compiled, before its first tile."""
-TORCH_BYTES = 350 * _MB
+PROCESS_BYTES = 320 * _MB
+"""Resident memory of a worker with every library of a scan imported and kernels loaded, before its first tile."""
+TORCH_BYTES = 260 * _MB
 """What importing torch and running a first batch adds."""
+HANDLE_OVERHEAD = 1.5
+"""Memory of open images beyond the decoded blocks they hold."""
 WINDOW_COPIES = 3
 """A window in flight exists as read, as reflectance, and as warped."""
 
@@ -27,6 +31,8 @@ class MemoryProjection:
 
     process: int
     block_cache: int
+    handles: int
+    """Open images of all read threads."""
     states: int
     stack: int
     windows: int
@@ -35,15 +41,7 @@ class MemoryProjection:
 
     @property
     def total(self) -> int:
-        return (
-            self.process
-            + self.block_cache
-            + max(self.states, 0)
-            + self.stack
-            + self.windows
-            + self.composite
-            + self.model
-        )
+        return sum(getattr(self, field.name) for field in fields(self))
 
 
 def project_memory(
@@ -62,7 +60,7 @@ def project_memory(
     Parameters
     ----------
     layers : most acquisition days that cover one tile in one period.
-    mask_factor : how much coarser than the tile its quality band is (2 for SCL at 10 m).
+    mask_factor : how much coarser than the tile its quality band is read (2 for SCL at 10 m, unless scenes warp).
     model_bytes : what one prediction of a tile needs, by the model's own estimate.
     """
     side = tile_px + 2 * halo
@@ -73,11 +71,12 @@ def project_memory(
     return MemoryProjection(
         process=PROCESS_BYTES + (TORCH_BYTES if uses_torch else 0),
         block_cache=config.read.cache_mb * _MB,
-        # states, their dilated copy and the contiguous choice of them
+        handles=int(config.read.threads * BYTES_PER_THREAD * HANDLE_OVERHEAD),
+        # states, their dilated copy and the chosen ones
         states=3 * layers * mask_pixels,
-        # one band at a time, or all of them, and the kernel's padded working copy of a strip
-        stack=used * pixels * 2 * (n_bands if joint else 1),
-        windows=config.read.threads * pixels * 2 * WINDOW_COPIES,
+        # one band at a time, or all of them beside the one being read
+        stack=used * pixels * 2 * (n_bands + 1 if joint else 1),
+        windows=config.read.threads * pixels * 2 * WINDOW_COPIES + TABLES * pixels * 4,
         composite=n_bands * pixels * 2 + pixels * (2 + 1 + 1),
         model=model_bytes,
     )

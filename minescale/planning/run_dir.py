@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import fsspec
-from minescale.sources.freeze import read_scenes, scenes_digest, write_scenes
 
 from minescale.errors import OutputMismatch, StoreError
 from minescale.planning.plan import PLAN_FILE, SCENES_FILE, ScanPlan
+from minescale.sources.freeze import read_scenes, scenes_digest, write_scenes
 
 
 class RunDir:

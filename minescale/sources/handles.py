@@ -19,7 +19,8 @@ from minescale.sources.windows import Window, blocks
 Address = Callable[[], str]
 """Gives the address to open now, signed."""
 
-FILES_PER_THREAD = 48
+BYTES_PER_THREAD = 8 << 20
+"""What a thread's open images may hold: GDAL keeps one decoded block for each, so large blocks mean fewer images."""
 _UNKNOWN_RATIO = 0.5
 """Compressed share of a block's size assumed where the format does not tell."""
 
@@ -87,9 +88,13 @@ def open_image(href: str, overview: int | None, address: Address) -> Image:
     except BaseException:
         close_image(href)
         raise
-    while len(files) > FILES_PER_THREAD:
+    while len(files) > 1 and sum(_held_bytes(opened) for opened in files.values()) > BYTES_PER_THREAD:
         close_image(next(iter(files)))
     return levels[overview]
+
+
+def _held_bytes(levels: dict[int | None, Image]) -> int:
+    return sum(image.block_shape[0] * image.block_shape[1] * _itemsize(image.dtype) for image in levels.values())
 
 
 def _files() -> OrderedDict[str, dict[int | None, Image]]:

@@ -1,4 +1,8 @@
-"""One pool of read threads per process: reads wait for the network, so there are more of them than cores."""
+"""Read threads of a process: more of them than cores, because reads wait for the network.
+
+Each thread has its own queue, and job ``i`` of every call goes to thread ``i`` (modulo their number). Layers come in
+the same order for neighbouring tiles, so a thread meets the same files again and its open handles serve.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +14,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_threads: dict[tuple[int, int], ThreadPoolExecutor] = {}
 _lock = threading.Lock()
 
 
 def run_all(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
-    """Run ``jobs`` on the process's pool; results in the order of the jobs.
+    """Run ``jobs`` on the process's read threads; results in the order of the jobs.
 
     All jobs have ended when it returns or raises, so none still writes to an array the caller gave up.
     """
-    if not jobs:
-        return []
-    pool = _pool(max(threads, 1))
-    futures = [pool.submit(job) for job in jobs]
+    futures = [_thread(i % max(threads, 1)).submit(job) for i, job in enumerate(jobs)]
     try:
         wait(futures)
     except BaseException:
@@ -33,11 +34,11 @@ def run_all(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
     return [future.result() for future in futures]
 
 
-def _pool(threads: int) -> ThreadPoolExecutor:
-    # Keyed by process: a forked child inherits the object, but not the threads.
-    key = (os.getpid(), threads)
+def _thread(number: int) -> ThreadPoolExecutor:
+    # Keyed by process: a forked child inherits the object, but not the thread.
+    key = (os.getpid(), number)
     with _lock:
-        pool = _pools.get(key)
-        if pool is None:
-            pool = _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="minescale-read")
-        return pool
+        thread = _threads.get(key)
+        if thread is None:
+            thread = _threads[key] = ThreadPoolExecutor(1, thread_name_prefix=f"minescale-read-{number}")
+        return thread

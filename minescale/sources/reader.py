@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -34,6 +35,7 @@ from minescale.sources.failures import (
     describe,
     max_attempts,
 )
+from minescale.sources.placement import needed_window, pixels_per_target, place
 from minescale.sources.pool import run_all
 from minescale.sources.probe import DARK_BANDS, ProbeVerdict, probe_offset
 from minescale.sources.scenes import BandAsset, Layer, Scene
@@ -155,7 +157,8 @@ class Reader:
             address = _Address(self.access, asset.href, scene.provider, refused)
             uncached = attempt > 1 or handles.is_broken(asset.href)
             try:
-                with self.access.restored(uncached=uncached):
+                self.access.hold()
+                with self.access.restored(uncached=True) if uncached else nullcontext():
                     return self._read_once(scene, band, asset, geobox, resampling, address, tally)
             except (RasterioError, RemoteUnreachable) as error:
                 url = address.used or handles.address_of(asset.href) or asset.href
@@ -199,19 +202,19 @@ class Reader:
         target = np.zeros(geobox.shape.yx, dtype)
         image = handles.open_image(asset.href, None, address)
         crs = image.crs or scene.crs
-        ratio = windows.pixels_per_target(geobox, crs, image.transform)
+        ratio = pixels_per_target(image.transform, crs, geobox)
         overview = windows.pick_overview(image.factors, ratio)
         if overview is not None:
             image = handles.open_image(asset.href, overview, address)
-        place = _placement(image, crs, geobox, resampling)
-        if place.window.empty:
+        landing = place(image.transform, image.shape, crs, geobox, resampling)
+        if landing.window.empty:
             return target
-        stored = image.read(place.window)
-        size, touched = image.cost(place.window)
+        stored = image.read(landing.window)
+        size, touched = image.cost(landing.window)
         tally.bytes_read += size
         tally.requests += touched
         source = self._harmonise(stored, scene, band, asset, tally)
-        place.put(source, target)
+        landing.put(source, target)
         return target
 
     def _harmonise(
@@ -263,8 +266,7 @@ def band_asset(scene: Scene, band: str) -> tuple[str, BandAsset]:
 def touches(scene: Scene, asset: BandAsset, geobox: GeoBox) -> bool:
     """Whether a scene can have pixels on the geobox, from its metadata alone (no I/O)."""
     if asset.transform is not None and asset.shape is not None:
-        window = windows.source_window(geobox, scene.crs, Affine(*asset.transform), asset.shape, "nearest")
-        return not window.empty
+        return not needed_window(Affine(*asset.transform), asset.shape, scene.crs, geobox, "nearest").empty
     west, south, east, north = scene.footprint.bounds
     if east - west > 180:
         return True  # a footprint across the antimeridian, written the long way round
@@ -274,67 +276,6 @@ def touches(scene: Scene, asset: BandAsset, geobox: GeoBox) -> bool:
     shifts = (-360.0, 0.0, 360.0)
     meets = any(extent.left + s <= east + margin and extent.right + s >= west - margin for s in shifts)
     return meets and not clear_of
-
-
-@dataclass(frozen=True, slots=True)
-class _Placement:
-    """Which window to read, and how it lands on the target."""
-
-    window: windows.Window
-    rows: slice | NDArray[np.intp] | None
-    """Target rows of a plain copy (slice), or source rows of a nearest-neighbour look-up; None = warp."""
-    cols: slice | NDArray[np.intp] | None
-    warp: dict[str, Any]
-
-    def put(self, source: NDArray[Any], target: NDArray[Any]) -> None:
-        if isinstance(self.rows, slice):
-            target[self.rows, self.cols] = source
-        elif self.rows is not None and not isinstance(self.cols, slice) and self.cols is not None:
-            inside_y, inside_x = self.rows >= 0, self.cols >= 0
-            rows, cols = self.rows[inside_y] - self.window.row0, self.cols[inside_x] - self.window.col0
-            target[np.ix_(inside_y, inside_x)] = source[rows[:, None], cols]
-        else:
-            from rasterio.warp import reproject
-
-            # 0 is nodata on both sides: invalid neighbours carry no weight, and GDAL never makes a valid 0.
-            reproject(source, target, src_nodata=0, dst_nodata=0, num_threads=1, **self.warp)
-
-
-def _placement(image: handles.Image, crs: str, geobox: GeoBox, resampling: str) -> _Placement:
-    rows, cols = geobox.shape.yx
-    same = windows.same_crs(crs, windows.crs_text(geobox))
-    corner = windows.same_grid(image.transform, geobox) if same else None
-    if corner is not None:
-        row0, col0 = corner
-        window = windows.Window(row0, row0 + rows, col0, col0 + cols).clip(image.shape)
-        return _Placement(
-            window,
-            slice(window.row0 - row0, window.row1 - row0),
-            slice(window.col0 - col0, window.col1 - col0),
-            {},
-        )
-    copies = same and resampling == "nearest"
-    indices = windows.nearest_indices(image.transform, geobox, image.shape) if copies else None
-    if indices is not None:
-        return _Placement(_bounds(*indices), *indices, {})
-    from rasterio.enums import Resampling
-
-    window = windows.source_window(geobox, crs, image.transform, image.shape, resampling)
-    warp = {
-        "src_transform": image.transform * Affine.translation(window.col0, window.row0),
-        "src_crs": crs,
-        "dst_transform": geobox.affine,
-        "dst_crs": windows.crs_text(geobox),
-        "resampling": Resampling[resampling],
-    }
-    return _Placement(window, None, None, warp)
-
-
-def _bounds(rows: NDArray[np.intp], cols: NDArray[np.intp]) -> windows.Window:
-    inside_y, inside_x = rows[rows >= 0], cols[cols >= 0]
-    if not inside_y.size or not inside_x.size:
-        return windows.Window(0, 0, 0, 0)
-    return windows.Window(int(inside_y.min()), int(inside_y.max()) + 1, int(inside_x.min()), int(inside_x.max()) + 1)
 
 
 def _as_uint16(stored: NDArray[Any]) -> NDArray[np.uint16]:

@@ -81,7 +81,30 @@ def same_grid(transform: Affine, geobox: GeoBox) -> tuple[int, int] | None:
 def to_image_pixels(geobox: GeoBox, crs: str, transform: Affine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Image columns and rows of a net of points over the geobox; points without a position are NaN."""
     rows, cols = geobox.shape.yx
-    xs, ys = np.meshgrid(np.linspace(0, cols, _EDGE_POINTS), np.linspace(0, rows, _EDGE_POINTS))
+    return _image_positions(
+        geobox, crs, transform, np.linspace(0, cols, _EDGE_POINTS), np.linspace(0, rows, _EDGE_POINTS)
+    )
+
+
+def centres_in_image(
+    geobox: GeoBox, crs: str, transform: Affine, step: int, *, middles: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Image columns and rows of the centres of every ``step``-th target pixel, past the last one; or of the middles
+    of the cells between those."""
+    ny, nx = geobox.shape.yx
+    along_y, along_x = (np.arange(max(-(-(n - 1) // step), 1) + 1) * step + 0.5 for n in (ny, nx))
+    if middles:
+        along_y, along_x = along_y[:-1] + step / 2, along_x[:-1] + step / 2
+    # A centre that falls on an edge between two pixels must fall to the same side whatever the rounding noise.
+    cols, rows = _image_positions(geobox, crs, transform, along_x, along_y)
+    return cols + 1e-6, rows + 1e-6
+
+
+def _image_positions(
+    geobox: GeoBox, crs: str, transform: Affine, along_x: NDArray[np.float64], along_y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Image columns and rows of the net of target positions (pixel edges whole) ``along_x`` x ``along_y``."""
+    xs, ys = np.meshgrid(along_x, along_y)
     affine = geobox.affine
     x, y = affine.a * xs + affine.b * ys + affine.c, affine.d * xs + affine.e * ys + affine.f
     target = crs_text(geobox)
@@ -142,25 +165,6 @@ def pick_overview(factors: Sequence[int], ratio: float) -> int | None:
         if factor <= ratio * (1 + RESOLUTION_TOLERANCE):
             best = index
     return best
-
-
-def nearest_indices(
-    transform: Affine, geobox: GeoBox, shape: tuple[int, int]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
-    """(rows, columns) of the image pixel under each target row and column centre, -1 outside; None where skewed.
-
-    For images in the geobox's CRS: nearest neighbour is then two index vectors, and needs no warp.
-    """
-    to_image = ~transform * geobox.affine
-    if abs(to_image.b) > 1e-12 or abs(to_image.d) > 1e-12:
-        return None
-    ny, nx = geobox.shape.yx
-    # A centre that falls on an edge between two pixels must fall to the same side whatever the rounding noise.
-    rows = np.floor(to_image.e * (np.arange(ny) + 0.5) + to_image.f + 1e-6).astype(np.intp)
-    cols = np.floor(to_image.a * (np.arange(nx) + 0.5) + to_image.c + 1e-6).astype(np.intp)
-    rows[(rows < 0) | (rows >= shape[0])] = -1
-    cols[(cols < 0) | (cols >= shape[1])] = -1
-    return rows, cols
 
 
 def blocks(window: Window, block_shape: tuple[int, int]) -> list[tuple[int, int]]:

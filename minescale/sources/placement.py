@@ -1,0 +1,138 @@
+"""How a window of an image lands on a GeoBox: as it is, by look-up, or by a warp.
+
+A placement depends on geometry alone. Scenes of one granule share theirs, so it is worked out once per tile and
+resolution and used for every date and band.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from minescale.kernels.lookup import gather, nearest_table
+from minescale.sources import windows
+
+TABLES = 8
+"""Look-up tables kept: a tile has one per granule and pixel size, each of 4 bytes per target pixel."""
+_NET_STEP = 64
+_MAX_ERROR_PX = 0.005
+"""Largest error of a look-up position, in image pixels, before the net is made finer."""
+
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placement:
+    """Which window to read, and how to put it on the target."""
+
+    window: windows.Window
+    target: tuple[slice, slice] | None = None
+    """Where the window's pixels go unchanged."""
+    table: NDArray[np.int32] | None = None
+    """Flat position within the window of each target pixel, -1 = none."""
+    warp: dict[str, Any] | None = None
+    """Arguments of a warp by GDAL."""
+
+    def put(self, source: NDArray[Any], target: NDArray[Any]) -> None:
+        """Put the window's pixels on ``target``, which is 0 where nothing lands."""
+        if self.target is not None:
+            target[self.target] = source
+        elif self.table is not None:
+            gather(np.ascontiguousarray(source), self.table, target)
+        else:
+            from rasterio.warp import reproject
+
+            # 0 is nodata on both sides: invalid neighbours carry no weight, and GDAL never makes a valid 0.
+            reproject(source, target, src_nodata=0, dst_nodata=0, num_threads=1, **(self.warp or {}))
+
+
+def place(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, resampling: str) -> Placement:
+    """The placement of an image on a geobox."""
+    with _lock:  # the threads of one read ask for the same few at once: compute each only once
+        return _place(transform, shape, crs, geobox, resampling)
+
+
+@lru_cache(maxsize=512)
+def pixels_per_target(transform: Affine, crs: str, geobox: GeoBox) -> float:
+    """See :func:`minescale.sources.windows.pixels_per_target`."""
+    return windows.pixels_per_target(geobox, crs, transform)
+
+
+@lru_cache(maxsize=512)
+def needed_window(
+    transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, resampling: str
+) -> windows.Window:
+    """See :func:`minescale.sources.windows.source_window`."""
+    return windows.source_window(geobox, crs, transform, shape, resampling)
+
+
+@lru_cache(maxsize=TABLES)
+def _place(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, resampling: str) -> Placement:
+    rows, cols = geobox.shape.yx
+    same = windows.same_crs(crs, windows.crs_text(geobox))
+    corner = windows.same_grid(transform, geobox) if same else None
+    if corner is not None:
+        row0, col0 = corner
+        window = windows.Window(row0, row0 + rows, col0, col0 + cols).clip(shape)
+        where = (
+            slice(window.row0 - row0, window.row1 - row0),
+            slice(window.col0 - col0, window.col1 - col0),
+        )
+        return Placement(window, target=where)
+    window = needed_window(transform, shape, crs, geobox, resampling)
+    if window.empty:
+        return Placement(window)
+    own = transform * Affine.translation(window.col0, window.row0)
+    if resampling == "nearest":
+        return Placement(window, table=look_up(own, window.shape, crs, geobox))
+    from rasterio.enums import Resampling
+
+    warp = {
+        "src_transform": own,
+        "src_crs": crs,
+        "dst_transform": geobox.affine,
+        "dst_crs": windows.crs_text(geobox),
+        "resampling": Resampling[resampling],
+    }
+    return Placement(window, warp=warp)
+
+
+def look_up(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox) -> NDArray[np.int32]:
+    """Flat position of the image pixel under each target pixel's centre, -1 outside the image.
+
+    Positions are exact on a net and interpolated between; the net is refined until the middle of its cells is
+    right to 0.005 image pixels, or every pixel is a net point.
+    """
+    ny, nx = geobox.shape.yx
+    step = _NET_STEP
+    while True:
+        net_cols, net_rows = windows.centres_in_image(geobox, crs, transform, step)
+        if step == 1 or _error(net_cols, net_rows, geobox, crs, transform, step) <= _MAX_ERROR_PX:
+            return nearest_table(net_cols, net_rows, step, (ny, nx), shape)
+        step //= 4
+
+
+def _error(
+    net_cols: NDArray[np.float64],
+    net_rows: NDArray[np.float64],
+    geobox: GeoBox,
+    crs: str,
+    transform: Affine,
+    step: int,
+) -> float:
+    """Largest distance, in image pixels, between interpolated and exact positions at the cells' middles."""
+    cols, rows = windows.centres_in_image(geobox, crs, transform, step, middles=True)
+    worst = 0.0
+    for net, exact in ((net_cols, cols), (net_rows, rows)):
+        middle = (net[:-1, :-1] + net[1:, :-1] + net[:-1, 1:] + net[1:, 1:]) / 4
+        # A net point without a position makes its cells unusable: treat it as a large error.
+        difference = np.abs(middle - exact)
+        worst = max(worst, float(np.max(np.where(np.isfinite(difference), difference, np.inf), initial=0.0)))
+    return worst
