@@ -349,7 +349,8 @@ def report(
         name: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for name, runs in figures.items()
     }
     same = {name: agreement(outputs[ours], image) for name, image in outputs.items()} if ours in outputs else {}
-    print(f"\n{case.shape[0]} x {case.shape[1]} px, {case.workers} workers, median of {len(next(iter(figures.values())))}")
+    rounds = len(next(iter(figures.values())))
+    print(f"\n{case.shape[0]} x {case.shape[1]} px, {case.workers} workers, median of {rounds}")
     print(f"{'variant':<20}{'wall s':>9}{'cpu s':>9}{'MB read':>9}{'peak MB':>9}{'wall x':>8}{'cpu x':>8}{'agrees':>9}")
     for name, values in medians.items():
         base = medians.get(ours, values)

@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minescale.outputs.finish import finish_scan
-from minescale.outputs.summary import Summary, summarise
-
 from minescale.config import Config
 from minescale.engine.cluster import memory_limit_bytes, worker_count
 from minescale.engine.context import level_packages
 from minescale.engine.events import Listener, Notice
 from minescale.engine.run import Limits, RunReport, run_plan
 from minescale.errors import UsageError
+from minescale.outputs.finish import finish_scan
+from minescale.outputs.summary import Summary, summarise
 from minescale.planning.explain import Explanation, explain_plan
 from minescale.planning.make import make_plan
 from minescale.planning.plan import ScanPlan, ScanRequest, refuse_other_run

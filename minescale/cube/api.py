@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from minescale.sources.catalogs import search
-from minescale.sources.freeze import freeze
-from minescale.sources.reader import Reader
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
@@ -18,6 +15,9 @@ from minescale.errors import PlanTooLarge, UsageError
 from minescale.grid import MosaicGrid, resolve_crs
 from minescale.sensors import MASK, SENSORS, Sensor
 from minescale.sources.access import Access
+from minescale.sources.catalogs import search
+from minescale.sources.freeze import freeze
+from minescale.sources.reader import Reader
 from minescale.sources.scenes import Layer, Scene, group_layers, source_anchor
 from minescale.types import BBox, Period, PeriodRule
 

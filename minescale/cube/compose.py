@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from affine import Affine
-from minescale.kernels.resample import repeat
-from minescale.sources.probe import ProbeVerdict
-from minescale.sources.reader import Reader
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from minescale.config import CompositeConfig, MaskConfig
 from minescale.kernels import composite as kernels
 from minescale.kernels import masking
+from minescale.kernels.resample import repeat
 from minescale.sensors import CLEAR, MASK, NODATA, Sensor
 from minescale.sources.failures import ReadFailure
+from minescale.sources.probe import ProbeVerdict
+from minescale.sources.reader import Reader
 from minescale.sources.scenes import Layer, Scene, group_layers
 from minescale.types import Reason
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from minescale.sources.reader import Reader
-
 from minescale.errors import ModelError
 from minescale.models.package import ModelPackage, load_package
 from minescale.models.predictor import Predictor, load_predictor
 from minescale.planning.plan import MOSAIC_FILE, ScanPlan
 from minescale.planning.run_dir import RunDir
 from minescale.sources.access import Access
+from minescale.sources.reader import Reader
 from minescale.store.mosaic import Mosaic
 
 
