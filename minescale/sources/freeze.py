@@ -56,7 +56,7 @@ def freeze(
     Raises
     ------
     UsageError
-        where every scene lacks a required band.
+        where every scene lacks a required band, or a band's name is unknown.
     NothingMatched
         where no item could be resolved at all.
     """
@@ -66,10 +66,10 @@ def freeze(
     for item in result.items:
         try:
             scene = scene_from_item(item, provider or result.provider, access=access)
-            missing = missing_bands(scene, bands)
         except MinescaleError as error:
             excluded.append((item.id, _one_line(error)))
             continue
+        missing = missing_bands(scene, bands)
         if missing:
             lacking.update(missing)
             excluded.append((item.id, f"lacks {', '.join(missing)}"))
