@@ -66,6 +66,7 @@ def connect(config: EngineConfig) -> Iterator[Any]:
                     memory_limit=None if inline else memory_limit_bytes(config),
                     dashboard_address=None,
                     env=dict.fromkeys(_ONE_THREAD, "1"),
+                    preload=["minescale.engine.worker_setup"],
                     silence_logs=40,
                 )
                 if not inline

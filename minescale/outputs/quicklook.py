@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import fsspec
@@ -282,11 +283,12 @@ def _words(figure: Any, plan: ScanPlan, size: tuple[float, float], left: float) 
     km = plan.grid.pixel_area_ha() / 100.0
     details = (
         f"{plan.sensor}  ·  {_crs_name(plan.grid.crs)}  ·  {plan.grid.resolution:g} {_unit(plan.grid.crs)} pixels  ·  "
-        f"{ny * nx * km:,.0f} km² mosaic  ·  model {plan.request.model}  ·  run {plan.run_id}"
+        f"{ny * nx * km:,.0f} km² mosaic  ·  model {PurePath(plan.request.model).name}  ·  run {plan.run_id}"
     )
     figure.text(left, 0.42 / size[1], details, fontsize=8, color=_MUTED, va="center")
     note = (
-        "Probabilities are evidence to be checked on the ground, not verdicts; hatched ground was never seen clearly."
+        "Probabilities are evidence to be checked on the ground, not verdicts; hatched ground was not seen, "
+        "which says nothing about mines."
     )
     figure.text(left, 0.20 / size[1], note, fontsize=8, color=_MUTED, va="center")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import fsspec
@@ -155,7 +156,7 @@ def scan_item(plan: ScanPlan, time: int, summary: Summary, models: Mapping[str, 
             "processing:software": {"minescale": __version__},
             "processing:lineage": _lineage(plan),
             "minescale:run_id": plan.run_id,
-            "minescale:model": plan.request.model,
+            "minescale:model": _model_name(plan),
             "minescale:model_digest": [level.model_digest for level in plan.levels],
             "minescale:threshold": plan.threshold,
             "minescale:figures": figures,
@@ -288,10 +289,15 @@ def _proj_code(crs: str) -> str | None:
 
 def _lineage(plan: ScanPlan) -> str:
     method = plan.config.composite.method
-    text = f"{method} composite of clear looks in {len(plan.scenes)} {plan.sensor} scenes, model {plan.request.model}"
+    text = f"{method} composite of clear looks in {len(plan.scenes)} {plan.sensor} scenes, model {_model_name(plan)}"
     if plan.is_pyramid:
         text += f"; tiles below {plan.keep_threshold:g} at {plan.levels[1].resolution:g} m were not refined"
     return text
+
+
+def _model_name(plan: ScanPlan) -> str:
+    """Name of a built-in package or of the user's folder: where that lies is nobody else's business."""
+    return PurePath(plan.request.model).name
 
 
 def _interval(period: Period) -> tuple[str, str]:

@@ -11,7 +11,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, str, str]]:
     """(label, value, note) of the whole scan, in the order of the table."""
     total = summary.total
     rows = [
-        ("area scanned", km2(total.scanned_km2), _tiles(total)),
+        ("area scanned", km2(total.scanned_km2), _tiles(total, len(summary.periods))),
         ("seen", km2(total.seen_km2), share(total.seen_km2, total.scanned_km2)),
         ("not seen", km2(total.not_seen_km2), _why(total)),
     ]
@@ -71,8 +71,8 @@ def data_size(count: float) -> str:
     return f"{count:,.1f} TB"
 
 
-def _tiles(figures: Figures) -> str:
-    text = f"{figures.tiles_decided} of {figures.tiles} tiles"
+def _tiles(figures: Figures, periods: int) -> str:
+    text = f"{figures.tiles_decided} of {figures.tiles} tiles" + (f" over {periods} periods" if periods > 1 else "")
     return f"{text}, {figures.tiles_failed} failed" if figures.tiles_failed else text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -13,17 +14,23 @@ from tests.cli.conftest import spawn
 
 
 @pytest.mark.drill
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_interrupted_scan_flushes_and_continues(where: tuple[str, ...], tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "whole_group"),
+    [(signal.SIGINT, True), (signal.SIGTERM, False)],
+    ids=["Ctrl-C in a terminal, which reaches the workers too", "SIGTERM"],
+)
+def test_interrupted_scan_flushes_and_continues(
+    where: tuple[str, ...], tmp_path: Path, number: signal.Signals, whole_group: bool
+) -> None:
     out = tmp_path / "scan"
-    command = ("scan", *where, "--out", out, "--workers", 1, "--tile-size", 128, "--set", "store.chunk=128", "--json")
-    process = spawn(*command, "--progress", "json", "--set", "engine.flush_s=3600")
+    command = ("scan", *where, "--out", out, "--workers", 1, "--tile-size", 256, "--set", "store.chunk=128", "--json")
+    process = spawn(*command, "--progress", "json", "--set", "engine.flush_s=3600", start_new_session=True)
     assert process.stderr is not None
     done = 0
     for line in process.stderr:
         done += '"TileDone"' in line
         if done == 3:
-            process.send_signal(number)
+            (os.killpg if whole_group else os.kill)(process.pid, number)
             break
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr

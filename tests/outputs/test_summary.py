@@ -86,6 +86,7 @@ def test_table_names_what_it_counts_and_passes_no_verdict(scan: Scan) -> None:
     assert "never clear" in text
     assert "4 audited, 2 with a mine" in text
     assert "2024-01-01/2024-12-31" in text
+    assert "over 2 periods" in text
     assert "illegal" not in text.lower()
     assert "no mine" not in text.lower()
 
