@@ -159,7 +159,7 @@ def test_unusable_items_are_excluded_with_their_cause():
         freeze(result(stac_item("a"), stac_item("b")), bands=["red", "nir"])
     with pytest.raises(NothingMatched):
         freeze(result(bad))
-    with pytest.raises(NothingMatched, match="no band of that name"):
+    with pytest.raises(UsageError, match="no band of that name"):
         freeze(result(stac_item("a")), bands=["B99"])
 
 
