@@ -114,27 +114,33 @@ class MosaicGrid:
         tile_size: int,
         factors: tuple[int, ...] = (1,),
         anchor: tuple[float, float] = (0.0, 0.0),
+        align_px: int = SNAP_PX,
     ) -> MosaicGrid:
         """The smallest grid over ``bbox``, snapped outwards to the coarsest cells counted from ``anchor`` (x, y).
 
         With ``anchor`` at the corner of a source image of the same CRS and pixel size, source pixels are
-        used as they are.
+        used as they are. With ``align_px`` at the tile size as well, the first tile starts ``align_px`` times
+        a whole number from there: tiles then meet whole blocks of the source, and the up to ``align_px`` pixels
+        that this adds to the west and north lie in blocks that are decoded anyway.
         """
         if resolution <= 0:
             raise UsageError("resolution is not positive", got=resolution, expected="metres, such as 10")
-        step = resolution * math.lcm(SNAP_PX, *factors)
+        snap_px = math.lcm(SNAP_PX, *factors)
+        per_step = math.lcm(snap_px, align_px)
+        step, snap = resolution * per_step, resolution * snap_px
         xmin, ymin, xmax, ymax = project_bbox(bbox, crs).bounds
         ax, ay = anchor
         tiny = 1e-6
-        i0, i1 = math.floor((xmin - ax) / step + tiny), math.ceil((xmax - ax) / step - tiny)
-        j0, j1 = math.floor((ay - ymax) / step + tiny), math.ceil((ay - ymin) / step - tiny)
-        per_step = round(step / resolution)
+        left = ax + math.floor((xmin - ax) / step + tiny) * step
+        top = ay - math.floor((ay - ymax) / step + tiny) * step
+        cols = max(math.ceil((xmax - left) / snap - tiny), 1)
+        rows = max(math.ceil((top - ymin) / snap - tiny), 1)
         return cls(
             crs=crs,
             resolution=resolution,
-            left=ax + i0 * step,
-            top=ay - j0 * step,
-            shape=(max(j1 - j0, 1) * per_step, max(i1 - i0, 1) * per_step),
+            left=left,
+            top=top,
+            shape=(rows * snap_px, cols * snap_px),
             tile_size=tile_size,
             factors=factors,
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from minescale.config import Config
 from minescale.errors import UsageError
-from minescale.grid import MosaicGrid, resolve_crs
+from minescale.grid import SNAP_PX, MosaicGrid, resolve_crs
 from minescale.models.package import ModelPackage, check_fits, load_package
 from minescale.models.windows import peak_bytes
 from minescale.planning.cost import Prices, price_plan
@@ -112,13 +112,16 @@ def _plan(
     for found, factor in zip(packages, factors, strict=True):
         check_fits(found.spec, sensor, resolution * factor)
     crs = resolve_crs(config.grid.crs, request.bbox)
+    tile_size = config.grid.tile_size or (PYRAMID_TILE if pyramid else FLAT_TILE)
+    on_source = any(scene.crs == crs for scene in frozen.scenes)
     grid = MosaicGrid.around(
         request.bbox,
         crs=crs,
         resolution=resolution,
-        tile_size=config.grid.tile_size or (PYRAMID_TILE if pyramid else FLAT_TILE),
+        tile_size=tile_size,
         factors=factors,
         anchor=source_anchor(frozen.scenes, crs),
+        align_px=tile_size if on_source else SNAP_PX,
     )
     threshold = config.pyramid.threshold
     if threshold is None and package.screen is not None:
