@@ -57,18 +57,19 @@ class Case:
 
 
 def make_case(spec_name: str, workers: int) -> Case:
-    from minescale import synthetic
-    from minescale.grid import MosaicGrid, auto_crs
+    """The grid that minescale plans for the region; everyone else is given the same."""
+    from minescale import api, synthetic
+    from minescale.config import load_config
 
     region = synthetic.ensure_region(getattr(synthetic, spec_name))
-    crs = auto_crs(region.bbox)
-    grid = MosaicGrid.around(region.bbox, crs=crs, resolution=10, tile_size=1024, factors=(1, 8))
+    wanted = api.request(catalog=str(region.catalog), bbox=region.bbox, datetime=region.period, model=MODEL)
+    grid = api.plan(wanted, load_config(overrides={"pyramid.mode": "off"})).grid
     return Case(
         catalog=str(region.catalog),
-        crs=crs,
+        crs=grid.crs,
         left=grid.left,
         top=grid.top,
-        resolution=10.0,
+        resolution=grid.resolution,
         shape=grid.shape,
         bbox=region.bbox.as_tuple(),
         period=str(region.period),
@@ -92,14 +93,14 @@ def _offset(item: Any) -> int:
 
 
 def _predict(composite: np.ndarray) -> np.ndarray:
-    """(band, y, x) uint16 reflectance to uint8 probability codes: one function for every variant."""
+    """(y, x, band) uint16 reflectance to uint8 probability codes: one function for every variant."""
     from minescale.models.package import load_package
     from minescale.models.predictor import load_predictor
     from minescale.models.windows import predict_tile
     from minescale.store.codes import encode_probability
 
     predictor = load_predictor(load_package(MODEL))
-    return encode_probability(predict_tile(predictor, np.ascontiguousarray(composite), 0))
+    return encode_probability(predict_tile(predictor, np.ascontiguousarray(np.moveaxis(composite, -1, 0)), 0))
 
 
 def _finish(median: Any, out: str) -> None:
@@ -110,8 +111,7 @@ def _finish(median: Any, out: str) -> None:
     probability = xr.apply_ufunc(
         _predict,
         composite,
-        input_core_dims=[["band", "y", "x"]],
-        output_core_dims=[["y", "x"]],
+        input_core_dims=[["band"]],
         dask="parallelized",
         output_dtypes=["uint8"],
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -158,7 +159,7 @@ class _Attempt:
     def _masked(self, scenes: Sequence[Scene]) -> bool:
         return self.mask.enabled and all(scene.has_mask for scene in scenes)
 
-    def _read(self, layers: Sequence[Layer], geobox: GeoBox, band: str) -> NDArray[np.uint16] | NDArray[np.uint8]:
+    def _read(self, layers: Sequence[Layer], geobox: GeoBox, band: str) -> NDArray[Any]:
         read = self.reader.read(layers, geobox, band, resampling=self.composite.resampling)
         self.bytes_read += read.bytes_read
         self.requests += read.requests

@@ -200,7 +200,7 @@ def _only(properties: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         raise ModelError(
             f"model.json: {key} has a shape that contradicts its names", got=entry[part]["shape"], expected=len(names)
         )
-    return entry  # type: ignore[no-any-return]
+    return entry
 
 
 def _input(

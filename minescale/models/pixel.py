@@ -85,7 +85,7 @@ def score(pixels: NDArray[np.float32], program: Program, weights: Weights) -> ND
         hidden, bias = weights["weight"], weights["bias"]
     else:
         bias = weights["hidden.bias"]
-    return _score(  # type: ignore[no-any-return]
+    return _score(
         pixels,
         program.codes,
         program.arguments,
@@ -102,7 +102,7 @@ def score(pixels: NDArray[np.float32], program: Program, weights: Weights) -> ND
 
 def features_of(pixels: NDArray[np.float32], program: Program) -> NDArray[np.float32]:
     """The features themselves, float32 (feature, pixel), unscaled, NaN for no value. For training and tests."""
-    return _features(pixels, program.codes, program.arguments, program.depth, program.n_features)  # type: ignore[no-any-return]
+    return _features(pixels, program.codes, program.arguments, program.depth, program.n_features)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

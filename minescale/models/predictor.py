@@ -167,4 +167,4 @@ def _factory(family: Family) -> Factory:
     if not isinstance(family.factory, str):
         return family.factory
     module, _, attribute = family.factory.partition(":")
-    return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+    return getattr(importlib.import_module(module), attribute)

@@ -81,9 +81,8 @@ def same_grid(transform: Affine, geobox: GeoBox) -> tuple[int, int] | None:
 def to_image_pixels(geobox: GeoBox, crs: str, transform: Affine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Image columns and rows of a net of points over the geobox; points without a position are NaN."""
     rows, cols = geobox.shape.yx
-    return _image_positions(
-        geobox, crs, transform, np.linspace(0, cols, _EDGE_POINTS), np.linspace(0, rows, _EDGE_POINTS)
-    )
+    along_x, along_y = (np.linspace(0, n, _EDGE_POINTS, dtype=np.float64) for n in (cols, rows))
+    return _image_positions(geobox, crs, transform, along_x, along_y)
 
 
 def centres_in_image(
@@ -92,7 +91,8 @@ def centres_in_image(
     """Image columns and rows of the centres of every ``step``-th target pixel, past the last one; or of the middles
     of the cells between those."""
     ny, nx = geobox.shape.yx
-    along_y, along_x = (np.arange(max(-(-(n - 1) // step), 1) + 1) * step + 0.5 for n in (ny, nx))
+    counts = [max(-(-(n - 1) // step), 1) + 1 for n in (ny, nx)]
+    along_y, along_x = (np.arange(n, dtype=np.float64) * step + 0.5 for n in counts)
     if middles:
         along_y, along_x = along_y[:-1] + step / 2, along_x[:-1] + step / 2
     # A centre that falls on an edge between two pixels must fall to the same side whatever the rounding noise.

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]
+from scipy.ndimage import gaussian_filter
 
 from minescale.synthetic.mines import Patch, plant
 from minescale.synthetic.noise import fbm, fbm_grid, hash3, unit

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label as label_parts  # type: ignore[attr-defined]
+from scipy.ndimage import label as label_parts
 
 from minescale.synthetic.noise import fbm_grid
 from minescale.synthetic.rivers import Line

@@ -8,7 +8,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import shapes
-from scipy.ndimage import label as label_parts  # type: ignore[attr-defined]
+from scipy.ndimage import label as label_parts
 from shapely.geometry import shape as to_shape
 from shapely.ops import unary_union
 

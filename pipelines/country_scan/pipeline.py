@@ -24,9 +24,7 @@ def main() -> int:
     config = load_config(Path(__file__).with_name("config.yaml"))
     try:
         planned = plan(
-            request(
-                catalog=args.catalog, bbox=args.bbox, datetime=args.datetime, period=args.period, model=args.model
-            ),
+            request(catalog=args.catalog, bbox=args.bbox, datetime=args.datetime, period=args.period, model=args.model),
             config,
         )
         sys.stdout.write(explain(planned).text() + "\n")

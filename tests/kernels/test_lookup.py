@@ -1,0 +1,83 @@
+"""Nearest-neighbour look-ups: exact positions, and a gather that touches only what it should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyproj
+import pytest
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+
+from minescale.kernels.lookup import gather, nearest_table
+from minescale.sources.placement import look_up, place
+
+ZONE20, ZONE21 = "EPSG:32720", "EPSG:32721"
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 9999), step=st.sampled_from([1, 3, 16]))
+def test_table_equals_plain_interpolation(seed: int, step: int) -> None:
+    rng = np.random.default_rng(seed)
+    ny, nx = rng.integers(1, 50, 2)
+    shape = tuple(max(-(-(n - 1) // step), 1) + 1 for n in (ny, nx))
+    cols = rng.uniform(-5, 45, shape)
+    rows = rng.uniform(-5, 45, shape)
+    table = nearest_table(cols, rows, step, (int(ny), int(nx)), (40, 30))
+    y, x = np.mgrid[:ny, :nx]
+    j, i = np.minimum(y // step, shape[0] - 2), np.minimum(x // step, shape[1] - 2)
+    v, u = (y - j * step) / step, (x - i * step) / step
+
+    def between(net: np.ndarray) -> np.ndarray:
+        top = net[j, i] + u * (net[j, i + 1] - net[j, i])
+        low = net[j + 1, i] + u * (net[j + 1, i + 1] - net[j + 1, i])
+        return np.floor(top + v * (low - top)).astype(int)
+
+    c, r = between(cols), between(rows)
+    inside = (c >= 0) & (c < 30) & (r >= 0) & (r < 40)
+    np.testing.assert_array_equal(table, np.where(inside, r * 30 + c, -1))
+
+
+def test_positions_without_a_value_fall_outside() -> None:
+    net = np.full((2, 2), np.nan)
+    assert (nearest_table(net, net, 4, (4, 4), (9, 9)) == -1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_gather_leaves_the_rest_alone(dtype: type) -> None:
+    image = np.arange(12, dtype=dtype).reshape(3, 4)
+    table = np.array([[0, 11, -1], [5, -1, 4]], np.int32)
+    target = np.full((2, 3), 99, dtype)
+    gather(image, table, target)
+    np.testing.assert_array_equal(target, [[0, 11, 99], [5, 99, 4]])
+
+
+@pytest.mark.parametrize("resolution", [10.0, 80.0])
+def test_look_up_is_the_pixel_under_the_exact_centre(resolution: float) -> None:
+    """Across the border of two UTM zones, against a projection of every single centre."""
+    image = Affine(10, 0, 799980, 0, -10, 9290020)
+    box = GeoBox((300, 260), Affine(resolution, 0, 166000, 0, -resolution, 9285000), ZONE21)
+    table = look_up(image, (5490, 5490), ZONE20, box)
+    y, x = np.mgrid[:300, :260] + 0.5
+    east, north = 166000 + x * resolution, 9285000 - y * resolution
+    px, py = pyproj.Transformer.from_crs(ZONE21, ZONE20, always_xy=True).transform(east, north)
+    col, row = (px - 799980) / 10, (9290020 - py) / 10
+    inside = (col >= 0) & (col < 5490) & (row >= 0) & (row < 5490)
+    assert inside.any()
+    expected = np.where(inside, np.floor(row) * 5490 + np.floor(col), -1).astype(np.int64)
+    # Net and rounding may decide a tie within 0.005 pixels of an edge otherwise.
+    near_edge = (np.abs(col - np.round(col)) < 0.006) | (np.abs(row - np.round(row)) < 0.006)
+    np.testing.assert_array_equal(table[~near_edge], expected[~near_edge])
+    assert (table != expected).mean() < 0.005
+
+
+def test_one_lattice_needs_no_look_up() -> None:
+    box = GeoBox((64, 64), Affine(10, 0, 800000, 0, -10, 9290000), ZONE20)
+    landing = place(Affine(10, 0, 799980, 0, -10, 9290020), (5490, 5490), ZONE20, box, "nearest")
+    assert landing.table is None
+    assert (landing.window.row0, landing.window.col0) == (2, 2)
+    source = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    target = np.zeros((64, 64), np.uint16)
+    landing.put(source, target)
+    np.testing.assert_array_equal(target, source)
