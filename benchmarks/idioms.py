@@ -115,6 +115,7 @@ def _finish(median: Any, out: str) -> None:
         dask="parallelized",
         output_dtypes=["uint8"],
     )
+    probability.attrs = {}
     probability.drop_vars(list(probability.coords)).to_dataset(name="probability").to_zarr(out, mode="w")
 
 

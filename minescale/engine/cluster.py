@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,26 +59,29 @@ def connect(config: EngineConfig) -> Iterator[Any]:
             )
         )
         if config.cluster in {"local", "inline"}:
-            inline = config.cluster == "inline"
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=1 if inline else worker_count(config),
-                    threads_per_worker=1,
-                    processes=not inline,
-                    memory_limit=None if inline else memory_limit_bytes(config),
-                    dashboard_address=None,
-                    env=dict.fromkeys(_ONE_THREAD, "1"),
-                    preload=["minescale.engine.worker_setup"],
-                    silence_logs=40,
-                )
-                if not inline
-                else LocalCluster(
-                    n_workers=1, threads_per_worker=1, processes=False, memory_limit=None, dashboard_address=None
-                )
+            cluster = LocalCluster(
+                threads_per_worker=1, dashboard_address=":0", silence_logs=logging.ERROR, **_local_options(config)
             )
-            yield stack.enter_context(Client(cluster))
+            yield stack.enter_context(Client(stack.enter_context(cluster)))
             return
         yield stack.enter_context(_remote(Client, config.cluster))
+
+
+def _local_options(config: EngineConfig) -> dict[str, Any]:
+    if config.cluster == "inline":
+        return {"n_workers": 1, "processes": False, "memory_limit": None}
+    return {
+        "n_workers": worker_count(config),
+        "processes": True,
+        "memory_limit": memory_limit_bytes(config),
+        "env": dict.fromkeys(_ONE_THREAD, "1"),
+        "preload": ["minescale.engine.worker_setup"],
+    }
+
+
+def dashboard_link(client: Any) -> str:
+    """Address of the Dask dashboard; empty where bokeh, which draws it, is not installed."""
+    return str(client.dashboard_link or "") if importlib.util.find_spec("bokeh") else ""
 
 
 def _remote(client: Any, address: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from minescale.engine import events
 from minescale.engine.agenda import FINISHED, Agenda
-from minescale.engine.cluster import connect, has_gpus
+from minescale.engine.cluster import connect, dashboard_link, has_gpus
 from minescale.engine.task import (
     FillJob,
     FillResult,
@@ -179,7 +179,7 @@ class _Execution:
                 run_id=self.plan.run_id,
                 out=self.folder.root,
                 workers=self.workers,
-                dashboard=self.client.dashboard_link or "",
+                dashboard=dashboard_link(self.client),
                 resumed_tiles=resumed,
             )
         )
