@@ -16,6 +16,7 @@ import yaml
 from card import CARD, SCREEN_CARD
 from regions import FACTOR, IGNORE, MINE, TILE, Sample, samples
 from scipy.ndimage import binary_dilation
+from scipy.special import expit, logit
 
 from minescale.kernels.indices import evaluate, expression_of
 from minescale.models.package import BUILTIN, ModelPackage, write_package
@@ -65,8 +66,7 @@ def run(config: Mapping[str, Any], work: Path, out: Path) -> None:
 
     screen = screen_spec(config, train)
     weights = fit.train_screen(train, screen, config["screen"], seed)
-    draft_screen = write_package(work / "draft-screen", screen, weights, "draft", {})
-    calibration, survivors, calibrated_on = calibrate(config, load_predictor(draft_screen), bands, work)
+    calibration, survivors, calibrated_on = calibrate(config, screen, weights, bands, work)
     log.info("screen: %s, survivors %.3f", calibration, survivors)
     screen = screen.replace(keep_threshold=calibration.threshold, expected_survivors=round(survivors, 4))
 
@@ -77,7 +77,13 @@ def run(config: Mapping[str, Any], work: Path, out: Path) -> None:
     prevalence = float(np.mean([(s.label == MINE).mean() for s in train]))
     facts = {"prevalence": prevalence, "threshold": threshold, "scores": scores, "calibration": calibration}
     training = {"loss_every_50_steps": history, "validation_threshold": threshold, "config": config}
-    calibrated = {**asdict(calibration), "survivors_with_ring": survivors, "tiles": calibrated_on}
+    calibrated = {
+        **asdict(calibration),
+        "survivors_with_ring": survivors,
+        "tiles": calibrated_on,
+        "min_mine_px": config["screen"]["min_mine_px"],
+        "label": SYNTHETIC_LABEL,
+    }
     write_package(out, spec, state_arrays(network), card(CARD, facts), {"test": scores, "training": training})
     write_package(
         out / "screen", screen, weights, card(SCREEN_CARD, facts), {"calibration": calibrated, "test": scores["screen"]}
@@ -171,33 +177,47 @@ def best_code(codes: np.ndarray, label: np.ndarray) -> int:
 
 
 def tile_scores(predictor: Predictor, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """Highest coarse code (-1: nothing seen) and mine pixels of each whole tile of 512 fine pixels."""
-    codes = encode_probability(predict_tile(predictor, sample.coarse, 0)).astype(np.int16)
-    codes[codes == PROBABILITY_FILL] = -1
+    """Highest coarse probability (-1: nothing seen) and mine pixels of each whole tile of 512 fine pixels."""
+    halo = predictor.spec.halo
+    image = np.pad(sample.coarse, ((0, 0), (halo, halo), (halo, halo)))
+    probability = np.nan_to_num(predict_tile(predictor, image, halo), nan=-1.0)
     cell = TILE // FACTOR
-    rows, cols = codes.shape[0] // cell, codes.shape[1] // cell
-    score = codes[: rows * cell, : cols * cell].reshape(rows, cell, cols, cell).max(axis=(1, 3))
+    rows, cols = probability.shape[0] // cell, probability.shape[1] // cell
+    score = probability[: rows * cell, : cols * cell].reshape(rows, cell, cols, cell).max(axis=(1, 3))
     label = sample.label[: rows * TILE, : cols * TILE] == MINE
     return score, label.reshape(rows, TILE, cols, TILE).sum(axis=(1, 3))
 
 
 def calibrate(
-    config: Mapping[str, Any], predictor: Predictor, bands: Sequence[str], work: Path
+    config: Mapping[str, Any], screen: ModelSpec, weights: dict[str, np.ndarray], bands: Sequence[str], work: Path
 ) -> tuple[Calibration, float, int]:
-    """The keep-threshold, the share of tiles a scan would refine with its ring of one, and the number of tiles."""
-    scores, areas, grids = [], [], []
-    for sample in samples("calibrate", config, bands, work):
-        log.info("calibration region %s", sample.name)
-        score, area = tile_scores(predictor, sample)
-        scores.append(score.ravel())
-        areas.append(area.ravel())
-        grids.append(score)
-    # Half a code lower: scores are whole codes, so no rounding can move a tile across the threshold.
-    found = conformal_threshold(np.concatenate(scores), 1 - config["screen"]["recall"], np.concatenate(areas))
+    """Move the screen's bias so that its keep-threshold falls near 0.5, and say what that threshold promises.
+
+    Returns the calibration, the share of tiles that a scan with its ring of one would refine, and the number of
+    tiles. ``weights["bias"]`` is changed in place: scores of balanced training crowd near 1, where the mosaic's
+    steps of 0.004 would blur them.
+    """
+    options = config["screen"]
+    predictor = load_predictor(write_package(work / "draft-screen", screen, weights, "draft", {}))
+    measured = [tile_scores(predictor, sample) for sample in samples("calibrate", config, bands, work)]
+    areas = np.concatenate([area.ravel() for _, area in measured])
+    areas = np.where(areas >= options["min_mine_px"], areas, 0)
+    alpha = 1 - options["recall"]
+    raw = conformal_threshold(np.concatenate([s.ravel() for s, _ in measured]), alpha, areas).threshold
+    shift = float(logit(raw))
+    weights["bias"] = (weights["bias"] - shift).astype(np.float32)
+    # Calibrated on the codes a scan stores; half a code lower, so that no rounding moves a tile across.
+    coded = [as_codes(np.where(s < 0, s, expit(logit(np.maximum(s, 0)) - shift))) for s, _ in measured]
+    found = conformal_threshold(np.concatenate([c.ravel() for c in coded]), alpha, areas)
     code = max(found.threshold, 1)
-    kept = [binary_dilation(grid >= code, np.ones((3, 3), bool)) for grid in grids]
+    kept = [binary_dilation(grid >= code, np.ones((3, 3), bool)) for grid in coded]
     survivors = float(np.concatenate([k.ravel() for k in kept]).mean())
-    return replace(found, threshold=(code - 0.5) / PROBABILITY_STEPS), survivors, sum(g.size for g in grids)
+    return replace(found, threshold=(code - 0.5) / PROBABILITY_STEPS), survivors, areas.size
+
+
+def as_codes(score: np.ndarray) -> np.ndarray:
+    """int16 codes of tile scores as a scan stores them; -1 where nothing was seen."""
+    return np.where(score < 0, -1, encode_probability(np.maximum(score, 0).astype(np.float32))).astype(np.int16)
 
 
 def evaluate_all(
@@ -211,49 +231,60 @@ def evaluate_all(
     """Scores on the test regions: the U-Net, the best single index, and the screen's pruning."""
     predictor, coarse = load_predictor(package, "cpu"), load_predictor(screen)
     test = list(samples("test", config, bands, work))
-    label = np.concatenate([s.label.ravel() for s in test])[None]
-    codes = np.concatenate([predict_fine(predictor, s).ravel() for s in test])[None]
-    for sample, image in zip(test, np.split(codes[0], np.cumsum([s.label.size for s in test])[:-1]), strict=True):
-        np.save(work / f"probability-{sample.name}.npy", image.reshape(sample.label.shape))
+    images = [predict_fine(predictor, sample) for sample in test]
+    for sample, image in zip(test, images, strict=True):
+        np.save(work / f"probability-{sample.name}.npy", image)
+    codes, label = stacked(images, PROBABILITY_FILL), stacked([s.label for s in test], IGNORE)
     known = label != IGNORE
-    name, sign, cut, index_codes = best_index(package.spec, train, test)
+    name, sign, cut, index_images = best_index(package.spec, train, test)
     score = {
         "unet": score_map(codes, label == MINE, 0.5, known, label=SYNTHETIC_LABEL).to_dict(),
         "best_single_index": {
             "index": f"{'-' if sign < 0 else ''}{name}",
             "chosen_on": "training regions",
-            **score_map(index_codes[None], label == MINE, cut / PROBABILITY_STEPS, known).to_dict(),
+            **score_map(
+                stacked(index_images, PROBABILITY_FILL), label == MINE, cut / PROBABILITY_STEPS, known
+            ).to_dict(),
         },
     }
-    kept = tiles = missed = total = 0
+    kept = tiles = missed = total = lost = reached = holding = 0
     for sample in test:
         tile, area = tile_scores(coarse, sample)
-        hot = tile / PROBABILITY_STEPS >= screen.spec.keep_threshold
-        kept += int(binary_dilation(hot, np.ones((3, 3), bool)).sum())
+        hot = as_codes(tile) / PROBABILITY_STEPS >= screen.spec.keep_threshold
+        ringed = binary_dilation(hot, np.ones((3, 3), bool))
+        kept += int(ringed.sum())
+        reached += int(hot.sum())
+        holding += int((area > 0).sum())
         missed += int(area[~hot].sum())
+        lost += int(area[~ringed].sum())
         total += int(area.sum())
         tiles += tile.size
     score["screen"] = {
         "tiles": tiles,
+        "share_with_mines": holding / tiles,
+        "share_reaching_threshold": reached / tiles,
         "share_refined_with_ring": kept / tiles,
         "mine_area_in_tiles_below_threshold": missed / total,
+        "mine_area_in_tiles_not_refined": lost / total,
         "label": SYNTHETIC_LABEL,
     }
     score["truth"] = "mined on at least half of the dates; pixels mined later are left out"
     return score
 
 
-def best_index(spec: ModelSpec, train: Sequence[Sample], test: Sequence[Sample]) -> tuple[str, int, int, np.ndarray]:
+def best_index(
+    spec: ModelSpec, train: Sequence[Sample], test: Sequence[Sample]
+) -> tuple[str, int, int, list[np.ndarray]]:
     """Index, sign and threshold of the best F1 on the training regions, and its codes on the test regions."""
 
     def codes(sample: Sample, name: str, sign: int) -> np.ndarray:
         pixels = dict(zip(band_symbols(spec), sample.fine * np.float32(1e-4), strict=True))
         value = evaluate(expression_of(name), pixels)
         value[(sample.fine == 0).any(axis=0)] = np.nan
-        return encode_probability((sign * value + 1) / 2).ravel()
+        return encode_probability((sign * value + 1) / 2)
 
     def f1(name: str, sign: int) -> tuple[float, int]:
-        values = np.concatenate([codes(s, name, sign) for s in train])
+        values = np.concatenate([codes(s, name, sign).ravel() for s in train])
         label = np.concatenate([s.label.ravel() for s in train])
         cut, known = best_code(values, label), (values != PROBABILITY_FILL) & (label != IGNORE)
         hits = int(((values >= cut) & known & (label == MINE)).sum())
@@ -262,7 +293,14 @@ def best_index(spec: ModelSpec, train: Sequence[Sample], test: Sequence[Sample])
 
     tried = {(name, sign): f1(name, sign) for name in BASELINE_INDICES for sign in (1, -1)}
     name, sign = max(tried, key=lambda key: tried[key][0])
-    return name, sign, tried[name, sign][1], np.concatenate([codes(s, name, sign) for s in test])
+    return name, sign, tried[name, sign][1], [codes(s, name, sign) for s in test]
+
+
+def stacked(images: Sequence[np.ndarray], fill: int) -> np.ndarray:
+    """Regions below one another, apart by a row of ``fill``, so that no object reaches from one into the next."""
+    width = max(image.shape[1] for image in images)
+    padded = [np.pad(i, ((0, 1), (0, width - i.shape[1])), constant_values=fill) for i in images]
+    return np.concatenate(padded)
 
 
 def card(template: str, facts: Mapping[str, Any]) -> str:
@@ -281,6 +319,10 @@ def card(template: str, facts: Mapping[str, Any]) -> str:
         "missed": f"{calibration.missed_area:.5f}",
         "test_missed": f"{scores['screen']['mine_area_in_tiles_below_threshold']:.5f}",
         "refined": f"{scores['screen']['share_refined_with_ring']:.2f}",
+        "reached": f"{scores['screen']['share_reaching_threshold']:.2f}",
+        "holding": f"{scores['screen']['share_with_mines']:.2f}",
+        "objects": unet["objects"],
+        "found": unet["objects_found"],
     }
     rows = {"unet": unet["model"], "index": index["model"], **unet["baselines"]}
     for row, result in rows.items():
