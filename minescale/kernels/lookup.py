@@ -1,7 +1,7 @@
 """Nearest-neighbour warps as look-ups: where each target pixel comes from is computed once and used for many images.
 
-Scenes of one granule share their grid, so one table serves every date and band; and a gather costs a fraction of a
-warp.
+Scenes of one granule share their grid, so one set of positions serves every date and band; decoding, gathering and
+fusing are one pass over memory.
 """
 
 from __future__ import annotations
@@ -38,12 +38,21 @@ def nearest_table(
     return table
 
 
-def gather(image: NDArray, table: NDArray[np.int32], target: NDArray) -> None:
-    """``target[i] = image.flat[table[i]]`` where the table is not negative; the rest of ``target`` stays.
+def fill(stored: NDArray, table: NDArray, out: NDArray) -> None:
+    """``out = table[stored]`` where ``out`` is 0: decode and fuse in one pass.
 
-    ``image`` and ``target`` are (y, x), of one element type, ``table`` int32 of the target's shape.
+    ``stored`` and ``out`` are (y, x) of one shape, ``stored`` uint8 or uint16, ``out`` of the table's type; it may be
+    a window of a larger array. ``table`` has 65,536 entries.
     """
-    _gather(image.reshape(-1), table, target)
+    _fill(stored, table, out)
+
+
+def fill_gathered(stored: NDArray, table: NDArray, positions: NDArray[np.int32], out: NDArray) -> None:
+    """``out[i] = table[stored.flat[positions[i]]]`` where ``out`` is 0 and the position is not negative.
+
+    ``positions`` and ``out`` are (y, x) of one shape, ``stored`` is C-contiguous; types as for :func:`fill`.
+    """
+    _fill_gathered(stored.reshape(-1), table, positions, out)
 
 
 @kernel
@@ -71,10 +80,21 @@ def _nearest_table(
 
 
 @kernel
-def _gather(flat: NDArray, table: NDArray, target: NDArray) -> None:  # pragma: no cover - compiled
-    ny, nx = table.shape
+def _fill(stored: NDArray, table: NDArray, out: NDArray) -> None:  # pragma: no cover - compiled
+    ny, nx = stored.shape
     for y in range(ny):
         for x in range(nx):
-            position = table[y, x]
-            if position >= 0:
-                target[y, x] = flat[position]
+            if out[y, x] == 0:
+                out[y, x] = table[stored[y, x]]
+
+
+@kernel
+def _fill_gathered(
+    flat: NDArray, table: NDArray, positions: NDArray, out: NDArray
+) -> None:  # pragma: no cover - compiled
+    ny, nx = positions.shape
+    for y in range(ny):
+        for x in range(nx):
+            position = positions[y, x]
+            if position >= 0 and out[y, x] == 0:
+                out[y, x] = table[flat[position]]

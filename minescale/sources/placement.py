@@ -16,7 +16,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from minescale.kernels.lookup import gather, nearest_table
+from minescale.kernels.lookup import fill, fill_gathered, nearest_table
+from minescale.kernels.masking import fuse
 from minescale.sources import windows
 
 TABLES = 8
@@ -35,22 +36,24 @@ class Placement:
     window: windows.Window
     target: tuple[slice, slice] | None = None
     """Where the window's pixels go unchanged."""
-    table: NDArray[np.int32] | None = None
+    positions: NDArray[np.int32] | None = None
     """Flat position within the window of each target pixel, -1 = none."""
     warp: dict[str, Any] | None = None
     """Arguments of a warp by GDAL."""
 
-    def put(self, source: NDArray[Any], target: NDArray[Any]) -> None:
-        """Put the window's pixels on ``target``, which is 0 where nothing lands."""
+    def put(self, stored: NDArray[Any], table: NDArray[Any], out: NDArray[Any]) -> None:
+        """Decode the window's pixels by ``table`` and put them on ``out`` where that is still 0."""
         if self.target is not None:
-            target[self.target] = source
-        elif self.table is not None:
-            gather(np.ascontiguousarray(source), self.table, target)
+            fill(stored, table, out[self.target])
+        elif self.positions is not None:
+            fill_gathered(np.ascontiguousarray(stored), table, self.positions, out)
         else:
             from rasterio.warp import reproject
 
+            target = np.zeros_like(out)
             # 0 is nodata on both sides: invalid neighbours carry no weight, and GDAL never makes a valid 0.
-            reproject(source, target, src_nodata=0, dst_nodata=0, num_threads=1, **(self.warp or {}))
+            reproject(table[stored], target, src_nodata=0, dst_nodata=0, num_threads=1, **(self.warp or {}))
+            fuse(out, target)
 
 
 def place(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, resampling: str) -> Placement:
@@ -91,7 +94,7 @@ def _place(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, 
         return Placement(window)
     own = transform * Affine.translation(window.col0, window.row0)
     if resampling == "nearest":
-        return Placement(window, table=look_up(own, window.shape, crs, geobox))
+        return Placement(window, positions=look_up(own, window.shape, crs, geobox))
     from rasterio.enums import Resampling
 
     warp = {

@@ -138,17 +138,21 @@ class Reader:
                 continue
             if filled and out.all():
                 break  # the layer is complete; later scenes could not change a pixel
-            piece = self._read_scene(scene, band, asset, geobox, resampling, tally)
-            if piece is None:
-                continue
-            masking.fuse(out, piece)
+            self._read_scene(scene, band, asset, geobox, resampling, tally, out)
             filled = True
         return tally
 
     def _read_scene(
-        self, scene: Scene, band: str, asset: BandAsset, geobox: GeoBox, resampling: str, tally: _Tally
-    ) -> NDArray[Any] | None:
-        """The scene on the geobox, with retries by cause; None where it failed."""
+        self,
+        scene: Scene,
+        band: str,
+        asset: BandAsset,
+        geobox: GeoBox,
+        resampling: str,
+        tally: _Tally,
+        out: NDArray[Any],
+    ) -> None:
+        """Put the scene on ``out`` where that is still 0, with retries by cause; a failure leaves it as it was."""
         from rasterio.errors import RasterioError
 
         attempt, refused = 0, None
@@ -159,7 +163,8 @@ class Reader:
             try:
                 self.access.hold()
                 with self.access.restored(uncached=True) if uncached else nullcontext():
-                    return self._read_once(scene, band, asset, geobox, resampling, address, tally)
+                    self._read_once(scene, band, asset, geobox, resampling, address, tally, out)
+                    return
             except (RasterioError, RemoteUnreachable) as error:
                 url = address.used or handles.address_of(asset.href) or asset.href
                 handles.close_image(asset.href)
@@ -176,7 +181,7 @@ class Reader:
                         message=message,
                     ),
                 )
-                return None
+                return
             refused = url if cause == "forbidden" else None
             time.sleep(backoff_s(cause, attempt, self.config.backoff_s))
 
@@ -197,9 +202,8 @@ class Reader:
         resampling: str,
         address: handles.Address,
         tally: _Tally,
-    ) -> NDArray[Any]:
-        dtype = np.uint8 if band == MASK else np.uint16
-        target = np.zeros(geobox.shape.yx, dtype)
+        out: NDArray[Any],
+    ) -> None:
         image = handles.open_image(asset.href, None, address)
         crs = image.crs or scene.crs
         ratio = pixels_per_target(image.transform, crs, geobox)
@@ -208,27 +212,20 @@ class Reader:
             image = handles.open_image(asset.href, overview, address)
         landing = place(image.transform, image.shape, crs, geobox, resampling)
         if landing.window.empty:
-            return target
+            return
         stored = image.read(landing.window)
         size, touched = image.cost(landing.window)
         tally.bytes_read += size
         tally.requests += touched
-        source = self._harmonise(stored, scene, band, asset, tally)
-        landing.put(source, target)
-        return target
-
-    def _harmonise(
-        self, stored: NDArray[Any], scene: Scene, band: str, asset: BandAsset, tally: _Tally
-    ) -> NDArray[Any]:
-        """As stored -> uint8 states, or uint16 reflectance x 1e4. The only place where scale and offset are used."""
+        codes = stored if stored.dtype in (np.uint8, np.uint16) else _as_uint16(stored)
         if band == MASK:
-            codes = stored if stored.dtype in (np.uint8, np.uint16) else _as_uint16(stored)
-            return masking.decode(codes, SENSORS[scene.sensor].mask)
-        dn = stored if stored.dtype == np.uint16 else _as_uint16(stored)
-        verdict = _probe_once(dn, scene, band, asset)
+            landing.put(codes, _state_table(scene.sensor), out)
+            return
+        verdict = _probe_once(codes, scene, band, asset)
         if verdict is not None and verdict.contradicts:
             tally.doubts += (verdict,)
-        return scaling.apply_table(dn, _table(asset.scale, asset.offset, asset.nodata))
+        # The only place where scale and offset are used.
+        landing.put(codes, _reflectance_table(asset.scale, asset.offset, asset.nodata), out)
 
 
 class _Address:
@@ -288,8 +285,16 @@ def _as_uint16(stored: NDArray[Any]) -> NDArray[np.uint16]:
     return clipped
 
 
+@lru_cache(maxsize=8)
+def _state_table(sensor: str) -> NDArray[np.uint8]:
+    """State of every possible quality value."""
+    table: NDArray[np.uint8] = masking.decode(np.arange(65536, dtype=np.uint16), SENSORS[sensor].mask)
+    table.setflags(write=False)
+    return table
+
+
 @lru_cache(maxsize=64)
-def _table(scale: float, offset: float, nodata: int | None) -> NDArray[np.uint16]:
+def _reflectance_table(scale: float, offset: float, nodata: int | None) -> NDArray[np.uint16]:
     table: NDArray[np.uint16] = scaling.reflectance_table(scale, offset, nodata)
     table.setflags(write=False)
     return table

@@ -41,6 +41,6 @@ def write_cog(
         memory.build_overviews(levels, Resampling.average if average else Resampling.mode)
         memory.nodata = nodata
         copy(
-            memory, path, driver="COG", compress="DEFLATE", level=1, predictor=2 if average else 1,
+            memory, path, driver="COG", compress="DEFLATE", level=1, **({"predictor": 2} if average else {}),
             blocksize=block, overviews="FORCE_USE_EXISTING", bigtiff="NO", num_threads=1,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from minescale.kernels.lookup import gather, nearest_table
+from minescale.kernels.lookup import fill, fill_gathered, nearest_table
 from minescale.sources.placement import look_up, place
 
 ZONE20, ZONE21 = "EPSG:32720", "EPSG:32721"
@@ -44,13 +44,23 @@ def test_positions_without_a_value_fall_outside() -> None:
     assert (nearest_table(net, net, 4, (4, 4), (9, 9)) == -1).all()
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_gather_leaves_the_rest_alone(dtype: type) -> None:
-    image = np.arange(12, dtype=dtype).reshape(3, 4)
-    table = np.array([[0, 11, -1], [5, -1, 4]], np.int32)
-    target = np.full((2, 3), 99, dtype)
-    gather(image, table, target)
-    np.testing.assert_array_equal(target, [[0, 11, 99], [5, 99, 4]])
+@pytest.mark.parametrize("stored_type", [np.uint8, np.uint16])
+@pytest.mark.parametrize("out_type", [np.uint8, np.uint16])
+def test_decoding_fills_only_what_is_empty(stored_type: type, out_type: type) -> None:
+    rng = np.random.default_rng(5)
+    table = rng.integers(0, 200, 65536).astype(out_type)
+    stored = rng.integers(0, 250, (6, 5)).astype(stored_type)
+    canvas = rng.choice(np.array([0, 7], out_type), (9, 9))
+    expected = canvas.copy()
+    window = expected[2:8, 3:8]
+    window[window == 0] = table[stored][window == 0]
+    fill(stored, table, canvas[2:8, 3:8])
+    np.testing.assert_array_equal(canvas, expected)
+
+    positions = rng.integers(-1, 30, (9, 9)).astype(np.int32)
+    gathered = np.where((canvas == 0) & (positions >= 0), table[stored.reshape(-1)[positions]], canvas)
+    fill_gathered(stored, table, positions, canvas)
+    np.testing.assert_array_equal(canvas, gathered)
 
 
 @pytest.mark.parametrize("resolution", [10.0, 80.0])
@@ -75,9 +85,9 @@ def test_look_up_is_the_pixel_under_the_exact_centre(resolution: float) -> None:
 def test_one_lattice_needs_no_look_up() -> None:
     box = GeoBox((64, 64), Affine(10, 0, 800000, 0, -10, 9290000), ZONE20)
     landing = place(Affine(10, 0, 799980, 0, -10, 9290020), (5490, 5490), ZONE20, box, "nearest")
-    assert landing.table is None
+    assert landing.positions is None
     assert (landing.window.row0, landing.window.col0) == (2, 2)
     source = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
     target = np.zeros((64, 64), np.uint16)
-    landing.put(source, target)
+    landing.put(source, np.arange(65536, dtype=np.uint16), target)
     np.testing.assert_array_equal(target, source)
