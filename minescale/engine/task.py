@@ -6,6 +6,7 @@ import resource
 import sys
 import time as clock
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,6 +178,14 @@ def tile_numbers(probability: NDArray[np.uint8], threshold: float) -> tuple[int,
 
 
 def peak_rss() -> int:
-    """Highest resident set of this process, in bytes (kernel units differ between Linux and macOS)."""
+    """Highest resident set of this process, in bytes.
+
+    From the kernel's own high-water mark where there is one: ``getrusage`` hands a process's mark down to the
+    programs it starts, so a worker of a large parent would seem large.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

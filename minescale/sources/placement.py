@@ -94,7 +94,7 @@ def _place(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, 
         return Placement(window)
     own = transform * Affine.translation(window.col0, window.row0)
     if resampling == "nearest":
-        return Placement(window, positions=look_up(own, window.shape, crs, geobox))
+        return _tight(window, look_up(own, window.shape, crs, geobox))
     from rasterio.enums import Resampling
 
     warp = {
@@ -105,6 +105,20 @@ def _place(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, 
         "resampling": Resampling[resampling],
     }
     return Placement(window, warp=warp)
+
+
+def _tight(window: windows.Window, positions: NDArray[np.int32]) -> Placement:
+    """A look-up over just the pixels it uses: the margin of a window easily costs a row of blocks."""
+    used = positions >= 0
+    if not used.any():
+        return Placement(windows.Window(0, 0, 0, 0))
+    width = window.shape[1]
+    rows, cols = np.divmod(positions, width)
+    row0, row1 = int(rows[used].min()), int(rows[used].max()) + 1
+    col0, col1 = int(cols[used].min()), int(cols[used].max()) + 1
+    inside = windows.Window(window.row0 + row0, window.row0 + row1, window.col0 + col0, window.col0 + col1)
+    tight = np.where(used, (rows - row0) * (col1 - col0) + cols - col0, -1).astype(np.int32)
+    return Placement(inside, positions=tight)
 
 
 def look_up(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox) -> NDArray[np.int32]:
