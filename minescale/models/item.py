@@ -103,8 +103,13 @@ def to_item(spec: ModelSpec, assets: Mapping[str, Any], *, total_parameters: int
         **({"bbox": list(bbox)} if bbox else {}),
         "properties": properties,
         "links": [],
-        "assets": {key: dict(asset) for key, asset in assets.items()},
+        "assets": {key: _with_bands(asset, properties["bands"]) for key, asset in assets.items()},
     }
+
+
+def _with_bands(asset: Mapping[str, Any], bands: Any) -> dict[str, Any]:
+    """STAC 1.1 takes bands in an item's properties only where an asset has them too."""
+    return {**asset, "bands": bands} if "mlm:model" in asset.get("roles", ()) else dict(asset)
 
 
 def from_item(item: Mapping[str, Any]) -> ModelSpec:

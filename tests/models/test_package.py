@@ -107,6 +107,7 @@ def test_item_has_what_stac_mlm_asks_for(which: str, folder: Path) -> None:
     assert [c["name"] for c in classes] == list(package.spec.classes)
     models = [a for a in item["assets"].values() if "mlm:model" in a["roles"]]
     assert len(models) == 1
+    assert models[0]["bands"] == properties["bands"], "STAC 1.1 wants bands on an asset"
     assert {"mlm:artifact_type", "file:checksum", "file:size", "href", "type"} <= models[0].keys()
     assert all(re.fullmatch(r"[0-9a-zA-Z_.-]+", k) for k in properties["mlm:hyperparameters"])
     # Dates are required of every STAC item: a null datetime needs both ends.
