@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+from minescale.engine.heap import keep_freed_memory
 from minescale.errors import ModelError
 from minescale.models.package import ModelPackage, load_package
 from minescale.models.predictor import Predictor, load_predictor
@@ -52,6 +53,7 @@ def _load(run_dir: str, run_id: str, access: Access) -> WorkerContext:
         raise ModelError(
             "the worker runs another version of minescale or sees another plan", got=plan.run_id, expected=run_id
         )
+    keep_freed_memory()
     return WorkerContext(
         plan=plan,
         mosaic=Mosaic.open(folder.path(MOSAIC_FILE), mode="r+"),

@@ -19,6 +19,8 @@ PROCESS_BYTES = 320 * _MB
 """Resident memory of a worker with every library of a scan imported and kernels loaded, before its first tile."""
 TORCH_BYTES = 260 * _MB
 """What importing torch and running a first batch adds."""
+ALLOCATOR_BYTES = 120 * _MB
+"""Freed memory in gaps between blocks in use, which the allocator keeps for the next tile; it settles there."""
 HANDLE_OVERHEAD = 1.5
 """Memory of open images beyond the decoded blocks they hold."""
 WINDOW_COPIES = 3
@@ -30,6 +32,7 @@ class MemoryProjection:
     """Peak bytes of one worker while it works on the plan's hungriest tile."""
 
     process: int
+    allocator: int
     block_cache: int
     handles: int
     """Open images of all read threads."""
@@ -70,6 +73,7 @@ def project_memory(
     mask_pixels = pixels // mask_factor**2
     return MemoryProjection(
         process=PROCESS_BYTES + (TORCH_BYTES if uses_torch else 0),
+        allocator=ALLOCATOR_BYTES,
         block_cache=config.read.cache_mb * _MB,
         handles=int(config.read.threads * BYTES_PER_THREAD * HANDLE_OVERHEAD),
         # states, their dilated copy and the chosen ones
