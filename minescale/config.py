@@ -86,8 +86,10 @@ class ReadConfig:
     retries: int = 4
     backoff_s: float = 0.5
     timeout_s: float = 30.0
-    cache_mb: int = 128
-    """GDAL block cache per worker process."""
+    cache_mb: int = 64
+    """GDAL block cache per worker process; it needs to hold a row of blocks for each thread."""
+    reuse_mb: int = 256
+    """Decoded source blocks that a worker keeps for its next tiles, at most; 0 keeps none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

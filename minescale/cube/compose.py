@@ -21,6 +21,7 @@ from minescale.kernels import composite as kernels
 from minescale.kernels import masking
 from minescale.kernels.resample import repeat
 from minescale.sensors import CLEAR, MASK, NODATA, Sensor
+from minescale.sources import reuse
 from minescale.sources.failures import ReadFailure
 from minescale.sources.probe import ProbeVerdict
 from minescale.sources.reader import Reader
@@ -66,6 +67,7 @@ def compose(
     reader: Reader,
     mask: MaskConfig | None = None,
     composite: CompositeConfig | None = None,
+    ahead: Sequence[GeoBox] = (),
 ) -> Composite:
     """Composite the scenes' clear looks on ``geobox``.
 
@@ -77,7 +79,9 @@ def compose(
     scenes : candidate scenes of one sensor; those that do not touch the geobox cost nothing.
     geobox : target pixels, halo included.
     bands : STAC common names, in the order of the result.
+    ahead : neighbouring geoboxes that this process composites next, halo included: what both read is kept for them.
     """
+    reuse.next_tile()
     mask = mask or MaskConfig()
     composite = composite or CompositeConfig()
     remaining = list(scenes)
@@ -85,7 +89,7 @@ def compose(
     doubts: list[ProbeVerdict] = []
     bytes_read = requests = 0
     while True:
-        attempt = _Attempt(remaining, geobox, tuple(bands), sensor, reader, mask, composite)
+        attempt = _Attempt(remaining, geobox, tuple(bands), sensor, reader, mask, composite, ahead)
         attempt.run()
         bytes_read += attempt.bytes_read
         requests += attempt.requests
@@ -123,9 +127,10 @@ class _Attempt:
         reader: Reader,
         mask: MaskConfig,
         composite: CompositeConfig,
+        ahead: Sequence[GeoBox],
     ) -> None:
         self.scenes, self.geobox, self.bands, self.sensor = scenes, geobox, bands, sensor
-        self.reader, self.mask, self.composite = reader, mask, composite
+        self.reader, self.mask, self.composite, self.ahead = reader, mask, composite, ahead
         shape = geobox.shape.yx
         self.data = np.zeros((len(bands), *shape), np.uint16)
         self.clear_count = np.zeros(shape, np.uint16)
@@ -159,8 +164,10 @@ class _Attempt:
     def _masked(self, scenes: Sequence[Scene]) -> bool:
         return self.mask.enabled and all(scene.has_mask for scene in scenes)
 
-    def _read(self, layers: Sequence[Layer], geobox: GeoBox, band: str) -> NDArray[Any]:
-        read = self.reader.read(layers, geobox, band, resampling=self.composite.resampling)
+    def _read(self, layers: Sequence[Layer], band: str, factor: int = 1, pad: int = 0) -> NDArray[Any]:
+        """A band ``factor`` times coarser than the geobox, with ``pad`` of its pixels more on every side."""
+        target, *ahead = (zoom_out(geobox, factor).pad(pad) for geobox in (self.geobox, *self.ahead))
+        read = self.reader.read(layers, target, band, resampling=self.composite.resampling, ahead=ahead)
         self.bytes_read += read.bytes_read
         self.requests += read.requests
         self.failures += read.failures
@@ -171,15 +178,15 @@ class _Attempt:
         """(layer, y/factor, x/factor) states, clouds dilated as if the image had no border."""
         coarse = zoom_out(self.geobox, factor)
         radius = round(self.mask.dilate_m / pixel_metres(coarse)) if self.mask.enabled else 0
-        padded = coarse.pad(radius) if radius else coarse
+        rows, cols = coarse.shape.yx
         with_mask = [i for i, layer in enumerate(layers) if self._masked(layer.scenes)]
         without = [i for i in range(len(layers)) if i not in set(with_mask)]
-        states = np.zeros((len(layers), *padded.shape.yx), np.uint8)
+        states = np.zeros((len(layers), rows + 2 * radius, cols + 2 * radius), np.uint8)
         if with_mask:
-            states[with_mask] = self._read([layers[i] for i in with_mask], padded, MASK)
+            states[with_mask] = self._read([layers[i] for i in with_mask], MASK, factor, radius)
         if without:
             # No quality band: wherever there is data, the ground counts as seen. The caller warns.
-            data = self._read([layers[i] for i in without], padded, self.bands[0])
+            data = self._read([layers[i] for i in without], self.bands[0], factor, radius)
             states[without] = np.where(data > 0, CLEAR, NODATA).astype(np.uint8)
             if self.mask.enabled:
                 self.unmasked = tuple(scene.id for i in without for scene in layers[i].scenes if not scene.has_mask)
@@ -196,7 +203,7 @@ class _Attempt:
         scenes = [scene for layer in self.used for scene in layer.scenes]
         for i, band in enumerate(self.bands):
             factor = math.gcd(native_factor(scenes, self.geobox, band), mask_factor)
-            stack = self._read(self.used, zoom_out(self.geobox, factor), band)
+            stack = self._read(self.used, band, factor)
             if self.failures:
                 return
             image = self._reduce(stack, states, mask_factor // factor)
@@ -216,7 +223,7 @@ class _Attempt:
         shape = self.geobox.shape.yx
         stack = np.zeros((len(self.used), len(self.bands), *shape), np.uint16)
         for i, band in enumerate(self.bands):
-            stack[:, i] = self._read(self.used, self.geobox, band)
+            stack[:, i] = self._read(self.used, band)
             if self.failures:
                 return
         full = np.ascontiguousarray(repeat(states, mask_factor)) if mask_factor > 1 else states

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minescale.engine.lanes import Lanes
 from minescale.engine.task import FillJob, FillResult, TileJob, TileResult
 from minescale.planning.plan import ScanPlan
 from minescale.planning.pyramid import Survivors, audit_sample
@@ -35,11 +35,10 @@ class Agenda:
     ) -> None:
         self.plan, self.ledger = plan, ledger
         self._run_dir, self._access, self._on_added = run_dir, access, on_added
-        self._ready: deque[TileJob | FillJob] = deque()
+        self._ready = Lanes[FillJob]()
         self._fine = plan.index(0)
         self.audited: set[tuple[int, TileKey]] = set()
-        for time in range(len(plan.periods)):
-            self._mark_outside(time)
+        self._mark_outside()
         if plan.is_pyramid:
             self._coarse = plan.index(1)
             self._survivors = [
@@ -53,10 +52,23 @@ class Agenda:
                 self._add_tiles(time, list(self._fine.keys()))
 
     def __bool__(self) -> bool:
-        return bool(self._ready)
+        return len(self._ready) > 0
 
-    def pop(self) -> TileJob | FillJob:
-        return self._ready.popleft()
+    def pop(self, worker: str) -> TileJob | FillJob:
+        """The next job for a worker, by its address."""
+        turn = self._ready.pop(worker)
+        if isinstance(turn, FillJob):
+            return turn
+        index = self._fine if turn.key.level == 0 else self._coarse
+        return TileJob(
+            run_dir=self._run_dir,
+            run_id=self.plan.run_id,
+            access=self._access,
+            time=turn.time,
+            key=turn.key,
+            scenes=index.scenes(turn.key, self.plan.periods[turn.time]),
+            ahead=turn.ahead,
+        )
 
     def finish(self, result: TileResult | FillResult) -> None:
         """Record a result in the ledger and release what it makes possible."""
@@ -130,7 +142,7 @@ class Agenda:
             key = TileKey(0, int(y), int(x))
             by_parent.setdefault(self.plan.grid.parent(key), []).append(key)
         for keys in by_parent.values():
-            self._ready.append(
+            self._ready.add_job(
                 FillJob(
                     run_dir=self._run_dir, run_id=self.plan.run_id, access=self._access, time=time, keys=tuple(keys)
                 )
@@ -141,29 +153,16 @@ class Agenda:
             return
         level = keys[0].level
         states = self.ledger.get(level, "state")[time]
-        index = self._fine if level == 0 else self._coarse
-        period = self.plan.periods[time]
-        jobs = [
-            TileJob(
-                run_dir=self._run_dir,
-                run_id=self.plan.run_id,
-                access=self._access,
-                time=time,
-                key=key,
-                scenes=index.scenes(key, period),
-            )
-            for key in keys
-            if states[key.y, key.x] not in FINISHED
-        ]
-        self._ready.extend(jobs)
-        if jobs:
-            self._on_added(level, len(jobs))
+        todo = [key for key in keys if states[key.y, key.x] not in FINISHED]
+        self._ready.add_tiles(time, todo)
+        if todo:
+            self._on_added(level, len(todo))
 
-    def _mark_outside(self, time: int) -> None:
+    def _mark_outside(self) -> None:
         for level in range(len(self.plan.levels)):
             inside = self.plan.index(level).inside
-            for y, x in np.argwhere(~inside):
-                self._record(time, TileKey(level, int(y), int(x)), TileState.OUTSIDE)
+            states = self.ledger.get(level, "state")
+            self.ledger.put(level, "state", np.where(inside, states, TileState.OUTSIDE))
 
     def _record(self, time: int, key: TileKey, state: TileState, **columns: float) -> None:
         self.ledger.record(time, key, state=int(state), **columns)

@@ -99,6 +99,12 @@ def _remote(client: Any, address: str) -> Any:
     )
 
 
+def worker_slots(client: Any) -> dict[str, int]:
+    """Threads by worker address; one nameless worker where none has joined yet."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return {address: int(worker["nthreads"]) for address, worker in workers.items()} or {"": 1}
+
+
 def has_gpus(client: Any) -> bool:
     """True where workers announce a ``GPU`` resource: then reading and inference run as chained tasks."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()

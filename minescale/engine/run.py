@@ -7,13 +7,14 @@ import dataclasses
 import datetime as dt
 import json
 import time as clock
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from minescale.engine import events
 from minescale.engine.agenda import FINISHED, Agenda
-from minescale.engine.cluster import connect, dashboard_link, has_gpus
+from minescale.engine.cluster import connect, dashboard_link, has_gpus, worker_slots
 from minescale.engine.task import (
     FillJob,
     FillResult,
@@ -124,6 +125,8 @@ class _Execution:
         self.done = self.failed = self.bytes_read = self.requests = self.peak_rss = 0
         self.cpu_seconds = 0.0
         self.workers = 1
+        self.slots: dict[str, int] = {}
+        """Threads by worker address."""
         self.losses: dict[tuple[object, ...], dict[str, Any]] = {}
         self.unmasked_told = False
         self.doubts: set[str] = set()
@@ -133,8 +136,8 @@ class _Execution:
             listener(event)
 
     def run(self) -> RunReport:
-        slots = sum(w["nthreads"] for w in self.client.scheduler_info(n_workers=-1)["workers"].values())
-        self.workers = max(slots, 1)
+        self.slots = worker_slots(self.client)
+        self.workers = sum(self.slots.values())
         chained = has_gpus(self.client)
         self._announce()
         agenda = Agenda(
@@ -190,37 +193,54 @@ class _Execution:
         """Keep the window of futures full until nothing is left or a limit says stop; return why it stopped."""
         from distributed import as_completed
 
-        running: dict[str, TileJob | FillJob] = {}
-        window = self.plan.config.engine.in_flight * self.workers
+        running: dict[str, tuple[TileJob | FillJob, str]] = {}
+        load = Counter[str]()
         completed = as_completed()
         stopped = ""
         while True:
             stopped = stopped or self._limit_reached()
-            while agenda and len(running) < window and not stopped:
-                job = agenda.pop()
-                future = self._submit(job, chained)
-                running[future.key] = job
+            while agenda and not stopped and (worker := self._idlest(load)) is not None:
+                job = agenda.pop(worker)
+                future = self._submit(job, worker, chained)
+                running[future.key] = (job, worker)
+                load[worker] += 1
                 completed.add(future)
             if not running:
                 return stopped
             future = next(completed)
-            job = running.pop(future.key)
+            job, worker = running.pop(future.key)
+            load[worker] -= 1
             self._take(agenda, job, future)
             if clock.monotonic() - self.flushed > self.plan.config.engine.flush_s:
                 self.flush()
+                self.slots = worker_slots(self.client)
 
-    def _submit(self, job: TileJob | FillJob, chained: bool) -> Any:
+    def _idlest(self, load: Counter[str]) -> str | None:
+        """The worker with the fewest tiles in flight; None where all have their share."""
+        share = self.plan.config.engine.in_flight
+        worker = min(self.slots, key=lambda name: load[name] / self.slots[name])
+        return worker if load[worker] < share * self.slots[worker] else None
+
+    def _submit(self, job: TileJob | FillJob, worker: str, chained: bool) -> Any:
+        # A wish: Dask may still run it elsewhere, where the worker is gone or others would idle.
+        options = {"workers": [worker], "allow_other_workers": True} if worker else {}
         retries = self.plan.config.engine.retries
         if isinstance(job, FillJob):
             name = f"fill-{job.run_id}-{job.time}-{job.keys[0]}"
-            return self.client.submit(fill_pruned, job, key=name, retries=retries)
+            return self.client.submit(fill_pruned, job, key=name, retries=retries, **options)
         name = f"{job.run_id}-{job.time}-{job.key}"
-        priority = job.key.level  # the coarse level decides what the fine one may skip
+        options["priority"] = job.key.level  # the coarse level decides what the fine one may skip
         if not chained:
-            return self.client.submit(process_tile, job, key=f"tile-{name}", retries=retries, priority=priority)
-        composed = self.client.submit(compose_tile, job, key=f"compose-{name}", retries=retries, priority=priority)
+            return self.client.submit(process_tile, job, key=f"tile-{name}", retries=retries, **options)
+        composed = self.client.submit(compose_tile, job, key=f"compose-{name}", retries=retries, **options)
         return self.client.submit(
-            infer_tile, job, composed, key=f"tile-{name}", retries=retries, priority=priority, resources={"GPU": 1}
+            infer_tile,
+            job,
+            composed,
+            key=f"tile-{name}",
+            retries=retries,
+            priority=job.key.level,
+            resources={"GPU": 1},
         )
 
     def _take(self, agenda: Agenda, job: TileJob | FillJob, future: Any) -> None:

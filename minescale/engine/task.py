@@ -33,6 +33,8 @@ class TileJob:
     key: TileKey
     scenes: tuple[int, ...]
     """Positions in the run's scene table."""
+    ahead: tuple[TileKey, ...] = ()
+    """Neighbours that the same worker is to do next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,7 @@ def compose_tile(job: TileJob) -> ComposedTile:
         reader=context.reader,
         mask=plan.config.mask,
         composite=plan.config.composite,
+        ahead=[plan.grid.tile_geobox(key, level.halo) for key in job.ahead],
     )
     return ComposedTile(
         composite=composite, seconds=clock.perf_counter() - started, cpu_seconds=clock.process_time() - cpu

@@ -1,13 +1,13 @@
 """What a plan will read and take, priced from the headers of a few scenes.
 
 Blocks are counted window by window with the arithmetic of the reader; only a block's compressed size is a
-sample mean.
+sample mean. Blocks that neighbouring tiles share are read once where the worker's store has room for them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyproj
 from numpy.typing import NDArray
 
 from minescale.planning.plan import LevelSpec, ScanPlan
-from minescale.planning.tiles import TileIndex
+from minescale.planning.tiles import STRIP, TileIndex
 from minescale.sensors import MASK
 from minescale.sources.headers import BlockSummary, block_sample
 from minescale.sources.scenes import Scene
@@ -106,7 +106,7 @@ def price_plan(plan: ScanPlan, prices: Prices, *, survivors: float, workers: int
 def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float) -> LevelCost:
     index = plan.index(level.level)
     layers = _layers_per_tile(plan, index)
-    requests = compressed = decoded = 0.0
+    touched, shared = np.zeros(3), np.zeros(3)  # blocks, compressed and decoded bytes
     for position, scene in enumerate(plan.scenes):
         tiles = index.tiles_of(position)
         if not len(tiles):
@@ -118,17 +118,23 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
         weight = np.minimum(1.0, plan.config.composite.max_scenes / np.maximum(layers[period, tiles], 1))
         if scene.cloud_cover is not None and scene.cloud_cover >= MAX_CLOUD:
             weight = weight * 0.0
+        runs = _runs(plan, level, index, tiles)
         for band in (*level.bands, MASK):
             summaries = prices.blocks.get((band, level.level), ())
             if band not in scene.bands or not summaries or (band == MASK and not plan.config.mask.enabled):
                 continue
             like = next((s for s in summaries if s.matches(scene.bands[band])), summaries[0])
-            counts = count_blocks(plan, level, index, tiles, scene, band, like)
-            wanted = float((counts * (1.0 if band == MASK else weight)).sum())
-            requests += wanted
-            compressed += wanted * prices.mean_bytes(band, level.level)
-            decoded += wanted * like.decoded_bytes
+            use = np.ones(len(tiles)) if band == MASK else weight
+            counts = count_blocks(plan, level, [edge[tiles] for edge in index.bounds], scene, band, like)
+            once = count_blocks(plan, level, _run_bounds(index, tiles, runs), scene, band, like)
+            size = np.array([1.0, prices.mean_bytes(band, level.level), like.decoded_bytes])
+            touched += size * float((counts * use).sum())
+            again = np.clip(np.bincount(runs, counts) - once, 0, None)
+            shared += size * float((again * np.bincount(runs, use) / np.bincount(runs)).sum())
     n_tiles = len(index) * len(plan.periods)
+    # What a tile shares with its neighbours is kept until the next column of the strip.
+    held = STRIP * shared[2] / max(n_tiles, 1)
+    requests, compressed, decoded = touched - shared * min(1.0, plan.config.read.reuse_mb * 2**20 / max(held, 1.0))
     pixels = n_tiles * plan.grid.tile_size**2
     seconds = decoded / DECODE_BYTES_PER_SECOND + pixels / PIXELS_PER_SECOND.get(level.family, 1e6)
     return LevelCost(
@@ -140,6 +146,28 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
         decoded_bytes=decoded * share,
         seconds=seconds * share,
     )
+
+
+def _runs(plan: ScanPlan, level: LevelSpec, index: TileIndex, tiles: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Number of the run that each of ``tiles`` belongs to: a strip, or the part of it below one coarse tile."""
+    rows, cols = np.divmod(tiles, index.shape[1])
+    span = index.shape[1]
+    if plan.is_pyramid and level.level == 0:
+        span = plan.grid.factors[1] // plan.grid.factors[0]
+    _, runs = np.unique(rows // STRIP * index.shape[1] + cols // span, return_inverse=True)
+    return np.asarray(runs, np.intp)
+
+
+def _run_bounds(index: TileIndex, tiles: NDArray[np.intp], runs: NDArray[np.intp]) -> tuple[NDArray[np.float64], ...]:
+    """xmin, ymin, xmax, ymax of each run's tiles together."""
+    count = int(runs.max()) + 1
+    low = [np.full(count, np.inf) for _ in range(2)]
+    high = [np.full(count, -np.inf) for _ in range(2)]
+    for found, edge in zip(low, index.bounds[:2], strict=True):
+        np.minimum.at(found, runs, edge[tiles])
+    for found, edge in zip(high, index.bounds[2:], strict=True):
+        np.maximum.at(found, runs, edge[tiles])
+    return (*low, *high)
 
 
 def _layers_per_tile(plan: ScanPlan, index: TileIndex) -> NDArray[np.int64]:
@@ -163,19 +191,19 @@ def period_of(plan: ScanPlan, scene: Scene) -> int | None:
 def count_blocks(
     plan: ScanPlan,
     level: LevelSpec,
-    index: TileIndex,
-    tiles: NDArray[np.intp],
+    bounds: Sequence[NDArray[np.float64]],
     scene: Scene,
     band: str,
     like: BlockSummary,
 ) -> NDArray[np.float64]:
-    """Blocks of one band of one scene that each of ``tiles`` (flat positions) reads."""
+    """Blocks of one band of one scene under each of some boxes (xmin, ymin, xmax, ymax), halo and mask growth
+    included."""
     asset = scene.bands[band]
     transform, shape = asset.transform or like.transform, asset.shape or like.shape
     pad = level.halo * level.resolution
     if band == MASK and plan.config.mask.enabled:
         pad += plan.config.mask.dilate_m
-    xmin, ymin, xmax, ymax = (edge[tiles] for edge in index.bounds)
+    xmin, ymin, xmax, ymax = bounds
     xmin, ymin, xmax, ymax = xmin - pad, ymin - pad, xmax + pad, ymax + pad
     if scene.crs != plan.grid.crs:
         xmin, ymin, xmax, ymax = _project_boxes(plan.grid.crs, scene.crs, xmin, ymin, xmax, ymax)

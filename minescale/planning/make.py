@@ -43,12 +43,12 @@ def make_plan(request: ScanRequest, config: Config, *, catalog: str, memory_limi
     )
     frozen = freeze(found, bands=bands)
     sensor = _one_sensor(frozen)
-    flat = _plan(request, config, package, frozen, sensor, pyramid=False, reason="")
+    flat = plan_scenes(request, config, package, frozen, sensor, pyramid=False, reason="")
     _check_fits_memory(flat, package, memory_limit)
     reason = _no_pyramid(config, package)
     if reason:
-        return _plan(request, config, package, frozen, sensor, pyramid=False, reason=reason)
-    coarse = _plan(request, config, package, frozen, sensor, pyramid=True, reason="as asked")
+        return plan_scenes(request, config, package, frozen, sensor, pyramid=False, reason=reason)
+    coarse = plan_scenes(request, config, package, frozen, sensor, pyramid=True, reason="as asked")
     _check_fits_memory(coarse, package, memory_limit)
     if config.pyramid.mode == "on":
         return coarse
@@ -57,7 +57,7 @@ def make_plan(request: ScanRequest, config: Config, *, catalog: str, memory_limi
     share = levels[1].bytes / max(levels[0].bytes, 1)
     survivors = package.screen.spec.expected_survivors if package.screen else None
     pays, why = pyramid_pays(len(coarse.index(0)), share, 0.5 if survivors is None else survivors)
-    return _plan(request, config, package, frozen, sensor, pyramid=pays, reason=why)
+    return plan_scenes(request, config, package, frozen, sensor, pyramid=pays, reason=why)
 
 
 def _no_pyramid(config: Config, package: ModelPackage) -> str:
@@ -93,7 +93,7 @@ def _one_sensor(frozen: FrozenCatalog) -> Sensor:
     return SENSORS[names[0]]
 
 
-def _plan(
+def plan_scenes(
     request: ScanRequest,
     config: Config,
     package: ModelPackage,
@@ -103,6 +103,7 @@ def _plan(
     pyramid: bool,
     reason: str,
 ) -> ScanPlan:
+    """The plan for scenes that are already found, with or without a coarse level; ``reason`` says why."""
     resolution = config.grid.resolution or package.spec.resolution
     packages: Sequence[ModelPackage] = (package,)
     factors: tuple[int, ...] = (1,)

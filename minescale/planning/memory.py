@@ -34,6 +34,8 @@ class MemoryProjection:
     process: int
     allocator: int
     block_cache: int
+    reuse: int
+    """Decoded blocks kept for neighbouring tiles."""
     handles: int
     """Open images of all read threads."""
     states: int
@@ -75,6 +77,7 @@ def project_memory(
         process=PROCESS_BYTES + (TORCH_BYTES if uses_torch else 0),
         allocator=ALLOCATOR_BYTES,
         block_cache=config.read.cache_mb * _MB,
+        reuse=config.read.reuse_mb * _MB,
         handles=int(config.read.threads * BYTES_PER_THREAD * HANDLE_OVERHEAD),
         # states, their dilated copy and the chosen ones
         states=3 * layers * mask_pixels,

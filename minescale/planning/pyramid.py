@@ -72,14 +72,14 @@ class Survivors:
         y0, x0 = max(y - self.ring, 0), max(x - self.ring, 0)
         y1, x1 = y + rows + self.ring, x + cols + self.ring
         # The tiles whose fate these scores can change, seen with the neighbours that decide it with them.
-        outer = np.s_[max(y0 - self.ring, 0) : y1 + self.ring, max(x0 - self.ring, 0) : x1 + self.ring]
+        top, left = max(y0 - self.ring, 0), max(x0 - self.ring, 0)
+        outer = np.s_[top : y1 + self.ring, left : x1 + self.ring]
         known = self.score[outer]
         # Threshold 0 is the exhaustive scan: it keeps even what the coarse level could not see.
         grown = self._grow(known >= self.threshold if self.threshold > 0 else ~np.isnan(known))
-        fresh = np.zeros(self.inside.shape, bool)
-        fresh[outer] = grown & self.inside[outer] & ~self.kept[outer]
-        self.kept |= fresh
-        return [TileKey(0, int(j), int(i)) for j, i in np.argwhere(fresh)]
+        fresh = grown & self.inside[outer] & ~self.kept[outer]
+        self.kept[outer] |= fresh
+        return [TileKey(0, top + int(j), left + int(i)) for j, i in np.argwhere(fresh)]
 
     def _grow(self, hot: NDArray[np.bool_]) -> NDArray[np.bool_]:
         if self.ring == 0:

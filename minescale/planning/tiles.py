@@ -14,6 +14,9 @@ from minescale.grid import MosaicGrid
 from minescale.sources.scenes import Scene
 from minescale.types import Period, TileKey
 
+STRIP = 4
+"""Rows of tiles that a worker goes through together, column by column, so that neighbours share what was read."""
+
 _SEGMENT_DEGREES = 0.05
 """Footprint edges are cut to this length before projection: edges bend."""
 

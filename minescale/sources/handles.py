@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 
+from minescale.sources import reuse
 from minescale.sources.windows import Window, blocks
 
 Address = Callable[[], str]
@@ -38,6 +41,8 @@ class Image:
     """rasterio dataset of this level; belongs to the thread that opened it."""
     base: Any
     """rasterio dataset of the full resolution."""
+    href: str
+    """Its address in the catalogue."""
     url: str
     """The address it was opened with, signature and all."""
     overview: int | None
@@ -49,17 +54,53 @@ class Image:
     """Decimation factors of the overviews, rising."""
     dtype: str
 
-    def read(self, window: Window) -> Any:
-        """First band inside ``window``, as stored."""
+    def read(self, window: Window, ahead: Sequence[Window] = (), budget: int = 0) -> tuple[NDArray[Any], int, int]:
+        """First band inside ``window``, as stored, with the compressed bytes and the number of blocks decoded for it.
+
+        Blocks that the windows ``ahead`` need as well are kept, decoded, in up to ``budget`` bytes of this process;
+        blocks that an earlier call kept are not read again.
+        """
+        grid = blocks(window, self.block_shape)
+        held = reuse.take(self._key, grid) if budget else {}
+        kept = [b for b in grid if any(self._extent([b]).meets(other) for other in ahead)] if budget else []
+        if not held and not kept:
+            return self._load(window), *self._cost(grid)
+        whole = self._extent(grid)
+        missing = [b for b in grid if b not in held]
+        loaded = blocks(self._extent(missing), self.block_shape) if missing else []
+        if loaded == grid:
+            data = self._load(whole)
+        else:
+            data = np.empty(whole.shape, self.dtype)
+            if missing:
+                extent = self._extent(missing)
+                data[extent.within(whole)] = self._load(extent)
+            for block, pixels in held.items():
+                data[self._extent([block]).within(whole)] = pixels
+        reuse.keep(self._key, {b: data[self._extent([b]).within(whole)] for b in kept}, budget)
+        return data[window.within(whole)], *self._cost(loaded)
+
+    @property
+    def _key(self) -> tuple[str, int | None]:
+        return (self.href, self.overview)
+
+    def _extent(self, grid: Sequence[tuple[int, int]]) -> Window:
+        """The pixels from the first to the last of ``grid``, which is in row order or is one block."""
+        height, width = self.block_shape
+        rows, cols = [row for row, _ in grid], [col for _, col in grid]
+        return Window(min(rows) * height, (max(rows) + 1) * height, min(cols) * width, (max(cols) + 1) * width).clip(
+            self.shape
+        )
+
+    def _load(self, window: Window) -> NDArray[Any]:
         from rasterio.windows import Window as RasterWindow
 
         rows, cols = window.shape
-        return self.dataset.read(1, window=RasterWindow(window.col0, window.row0, cols, rows))
+        pixels: NDArray[Any] = self.dataset.read(1, window=RasterWindow(window.col0, window.row0, cols, rows))
+        return pixels
 
-    def cost(self, window: Window) -> tuple[int, int]:
-        """(compressed bytes, blocks) that reading ``window`` takes, whatever caches hold."""
-        touched = blocks(window, self.block_shape)
-        return sum(self.block_cost(row, col) for row, col in touched), len(touched)
+    def _cost(self, grid: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        return sum(self.block_cost(row, col) for row, col in grid), len(grid)
 
     def block_cost(self, row: int, col: int) -> int:
         """Compressed bytes of one block: exact for a TIFF (0 for a block never written), else an estimate."""
@@ -82,9 +123,9 @@ def open_image(href: str, overview: int | None, address: Address) -> Image:
     files.move_to_end(href)
     try:
         if overview is not None and None not in levels:
-            levels[None] = _open(address(), None, None)
+            levels[None] = _open(href, address(), None, None)
         if overview not in levels:
-            levels[overview] = _open(address(), overview, levels.get(None))
+            levels[overview] = _open(href, address(), overview, levels.get(None))
     except BaseException:
         close_image(href)
         raise
@@ -102,7 +143,7 @@ def _files() -> OrderedDict[str, dict[int | None, Image]]:
     return files
 
 
-def _open(url: str, overview: int | None, base: Image | None) -> Image:
+def _open(href: str, url: str, overview: int | None, base: Image | None) -> Image:
     import rasterio
 
     options = {} if overview is None else {"overview_level": overview}
@@ -111,6 +152,7 @@ def _open(url: str, overview: int | None, base: Image | None) -> Image:
     return Image(
         dataset=dataset,
         base=root,
+        href=href,
         url=url,
         overview=overview,
         crs=_crs_text(dataset.crs),
@@ -154,6 +196,4 @@ def _crs_text(crs: Any) -> str | None:
 
 
 def _itemsize(dtype: str) -> int:
-    import numpy as np
-
     return int(np.dtype(dtype).itemsize)

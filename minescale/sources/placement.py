@@ -7,6 +7,7 @@ resolution and used for every date and band.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -56,40 +57,95 @@ class Placement:
             fuse(out, target)
 
 
+class Geometry:
+    """One geobox against the lattices of the images that are read onto it.
+
+    Made for one read. Scenes of one granule share their lattice, so everything is worked out once for all of them.
+    ``ahead`` are the geoboxes that the process reads next.
+    """
+
+    def __init__(self, geobox: GeoBox, resampling: str, ahead: Sequence[GeoBox] = ()) -> None:
+        self.geobox, self.resampling, self.ahead = geobox, resampling, ahead
+        self._known: dict[tuple[object, ...], Any] = {}
+        self._lock = threading.RLock()
+
+    def ratio(self, transform: Affine, crs: str) -> float:
+        """See :func:`minescale.sources.windows.pixels_per_target`."""
+        return float(self._once(("ratio", transform, crs), lambda: _pixels_per_target(transform, crs, self.geobox)))
+
+    def touches(self, transform: Affine, shape: tuple[int, int], crs: str) -> bool:
+        """Whether an image can have pixels on the geobox."""
+        key = ("touches", transform, shape, crs)
+        return bool(self._once(key, lambda: not _needed_window(transform, shape, crs, self.geobox, "nearest").empty))
+
+    def place(self, transform: Affine, shape: tuple[int, int], crs: str) -> Placement:
+        """The placement of an image on the geobox."""
+        key = ("place", transform, shape, crs)
+        placement: Placement = self._once(key, lambda: place(transform, shape, crs, self.geobox, self.resampling))
+        return placement
+
+    def windows_ahead(self, transform: Affine, shape: tuple[int, int], crs: str) -> tuple[windows.Window, ...]:
+        """Windows of an image that the geoboxes ahead need."""
+
+        def compute() -> tuple[windows.Window, ...]:
+            found = (_exact_window(transform, shape, crs, geobox) for geobox in self.ahead)
+            near = (
+                _needed_window(transform, shape, crs, geobox, self.resampling) if window is None else window
+                for geobox, window in zip(self.ahead, found, strict=True)
+            )
+            return tuple(window for window in near if not window.empty)
+
+        ahead: tuple[windows.Window, ...] = self._once(("ahead", transform, shape, crs), compute)
+        return ahead
+
+    def _once(self, key: tuple[object, ...], compute: Callable[[], Any]) -> Any:
+        with self._lock:  # the threads of one read ask for the same few at once
+            if key not in self._known:
+                self._known[key] = compute()
+            return self._known[key]
+
+
 def place(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, resampling: str) -> Placement:
-    """The placement of an image on a geobox."""
-    with _lock:  # the threads of one read ask for the same few at once: compute each only once
+    """The placement of an image on a geobox; the latest ``TABLES`` are remembered for the other bands."""
+    with _lock:
         return _place(transform, shape, crs, geobox, resampling)
 
 
 @lru_cache(maxsize=512)
-def pixels_per_target(transform: Affine, crs: str, geobox: GeoBox) -> float:
-    """See :func:`minescale.sources.windows.pixels_per_target`."""
+def _pixels_per_target(transform: Affine, crs: str, geobox: GeoBox) -> float:
     return windows.pixels_per_target(geobox, crs, transform)
 
 
 @lru_cache(maxsize=512)
-def needed_window(
+def _needed_window(
     transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, resampling: str
 ) -> windows.Window:
-    """See :func:`minescale.sources.windows.source_window`."""
     return windows.source_window(geobox, crs, transform, shape, resampling)
+
+
+def _exact_window(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox) -> windows.Window | None:
+    """The window under a geobox of the image's own lattice; None for another lattice."""
+    if not windows.same_crs(crs, windows.crs_text(geobox)):
+        return None
+    corner = windows.same_grid(transform, geobox)
+    if corner is None:
+        return None
+    (row0, col0), (rows, cols) = corner, geobox.shape.yx
+    return windows.Window(row0, row0 + rows, col0, col0 + cols).clip(shape)
 
 
 @lru_cache(maxsize=TABLES)
 def _place(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, resampling: str) -> Placement:
-    rows, cols = geobox.shape.yx
-    same = windows.same_crs(crs, windows.crs_text(geobox))
-    corner = windows.same_grid(transform, geobox) if same else None
-    if corner is not None:
-        row0, col0 = corner
-        window = windows.Window(row0, row0 + rows, col0, col0 + cols).clip(shape)
+    exact = _exact_window(transform, shape, crs, geobox)
+    if exact is not None:
+        row0, col0 = windows.same_grid(transform, geobox) or (0, 0)
+        height, width = exact.shape
         where = (
-            slice(window.row0 - row0, window.row1 - row0),
-            slice(window.col0 - col0, window.col1 - col0),
+            slice(exact.row0 - row0, exact.row0 - row0 + height),
+            slice(exact.col0 - col0, exact.col0 - col0 + width),
         )
-        return Placement(window, target=where)
-    window = needed_window(transform, shape, crs, geobox, resampling)
+        return Placement(exact, target=where)
+    window = _needed_window(transform, shape, crs, geobox, resampling)
     if window.empty:
         return Placement(window)
     own = transform * Affine.translation(window.col0, window.row0)

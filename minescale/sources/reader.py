@@ -35,7 +35,7 @@ from minescale.sources.failures import (
     describe,
     max_attempts,
 )
-from minescale.sources.placement import needed_window, pixels_per_target, place
+from minescale.sources.placement import Geometry
 from minescale.sources.pool import run_all
 from minescale.sources.probe import DARK_BANDS, ProbeVerdict, probe_offset
 from minescale.sources.scenes import BandAsset, Layer, Scene
@@ -55,9 +55,9 @@ class BandRead:
     data: NDArray[Any]
     """(layer, y, x): uint16 reflectance x 1e4, 0 = nodata; or uint8 states for the quality band."""
     bytes_read: int
-    """Compressed bytes of the source blocks touched; the same however warm the caches are."""
+    """Compressed bytes of the source blocks decoded; GDAL's own caches do not change it."""
     requests: int
-    """Source blocks touched."""
+    """Source blocks decoded."""
     failures: tuple[ReadFailure, ...] = ()
     doubts: tuple[ProbeVerdict, ...] = ()
     """Scenes whose pixels contradict their metadata's offset; each is reported once per process."""
@@ -86,6 +86,7 @@ class Reader:
         *,
         resampling: str = "nearest",
         out: NDArray[Any] | None = None,
+        ahead: Sequence[GeoBox] = (),
     ) -> BandRead:
         """One band of ``layers`` on ``geobox``.
 
@@ -98,6 +99,7 @@ class Reader:
         band : STAC common name, or ``mask`` for the quality band decoded to states.
         resampling : nearest, bilinear or cubic; the quality band is always nearest.
         out : array (layer, y, x) to fill instead of a new one, uint16 (uint8 for ``mask``).
+        ahead : geoboxes that this process will read next: source blocks that they share with this one are kept.
 
         Raises
         ------
@@ -117,8 +119,8 @@ class Reader:
         else:
             out[:] = 0
         plan = [[(scene, *band_asset(scene, band)) for scene in layer.scenes] for layer in layers]
-        how = "nearest" if band == MASK else resampling
-        jobs = [partial(self._read_layer, chain, geobox, how, out[i]) for i, chain in enumerate(plan)]
+        geometry = Geometry(geobox, "nearest" if band == MASK else resampling, ahead)
+        jobs = [partial(self._read_layer, chain, geometry, out[i]) for i, chain in enumerate(plan)]
         tallies = run_all(jobs, self.config.threads)
         return BandRead(
             data=out,
@@ -129,16 +131,16 @@ class Reader:
         )
 
     def _read_layer(
-        self, chain: Sequence[tuple[Scene, str, BandAsset]], geobox: GeoBox, resampling: str, out: NDArray[Any]
+        self, chain: Sequence[tuple[Scene, str, BandAsset]], geometry: Geometry, out: NDArray[Any]
     ) -> _Tally:
         tally = _Tally()
         filled = False
         for scene, band, asset in chain:
-            if not touches(scene, asset, geobox):
+            if not touches(scene, asset, geometry):
                 continue
             if filled and out.all():
                 break  # the layer is complete; later scenes could not change a pixel
-            self._read_scene(scene, band, asset, geobox, resampling, tally, out)
+            self._read_scene(scene, band, asset, geometry, tally, out)
             filled = True
         return tally
 
@@ -147,8 +149,7 @@ class Reader:
         scene: Scene,
         band: str,
         asset: BandAsset,
-        geobox: GeoBox,
-        resampling: str,
+        geometry: Geometry,
         tally: _Tally,
         out: NDArray[Any],
     ) -> None:
@@ -163,7 +164,7 @@ class Reader:
             try:
                 self.access.hold()
                 with self.access.restored(uncached=True) if uncached else nullcontext():
-                    self._read_once(scene, band, asset, geobox, resampling, address, tally, out)
+                    self._read_once(scene, band, asset, geometry, address, tally, out)
                     return
             except (RasterioError, RemoteUnreachable) as error:
                 url = address.used or handles.address_of(asset.href) or asset.href
@@ -198,25 +199,23 @@ class Reader:
         scene: Scene,
         band: str,
         asset: BandAsset,
-        geobox: GeoBox,
-        resampling: str,
+        geometry: Geometry,
         address: handles.Address,
         tally: _Tally,
         out: NDArray[Any],
     ) -> None:
         image = handles.open_image(asset.href, None, address)
         crs = image.crs or scene.crs
-        ratio = pixels_per_target(image.transform, crs, geobox)
-        overview = windows.pick_overview(image.factors, ratio)
+        overview = windows.pick_overview(image.factors, geometry.ratio(image.transform, crs))
         if overview is not None:
             image = handles.open_image(asset.href, overview, address)
-        landing = place(image.transform, image.shape, crs, geobox, resampling)
+        landing = geometry.place(image.transform, image.shape, crs)
         if landing.window.empty:
             return
-        stored = image.read(landing.window)
-        size, touched = image.cost(landing.window)
+        next_windows = geometry.windows_ahead(image.transform, image.shape, crs)
+        stored, size, decoded = image.read(landing.window, next_windows, self.config.reuse_mb * 2**20)
         tally.bytes_read += size
-        tally.requests += touched
+        tally.requests += decoded
         codes = stored if stored.dtype in (np.uint8, np.uint16) else _as_uint16(stored)
         if band == MASK:
             landing.put(codes, _state_table(scene.sensor), out)
@@ -260,15 +259,15 @@ def band_asset(scene: Scene, band: str) -> tuple[str, BandAsset]:
     return name, asset
 
 
-def touches(scene: Scene, asset: BandAsset, geobox: GeoBox) -> bool:
+def touches(scene: Scene, asset: BandAsset, geometry: Geometry) -> bool:
     """Whether a scene can have pixels on the geobox, from its metadata alone (no I/O)."""
     if asset.transform is not None and asset.shape is not None:
-        return not needed_window(Affine(*asset.transform), asset.shape, scene.crs, geobox, "nearest").empty
+        return geometry.touches(Affine(*asset.transform), asset.shape, scene.crs)
     west, south, east, north = scene.footprint.bounds
     if east - west > 180:
         return True  # a footprint across the antimeridian, written the long way round
     margin = _FOOTPRINT_MARGIN
-    extent = geobox.geographic_extent.boundingbox
+    extent = geometry.geobox.geographic_extent.boundingbox
     clear_of = extent.bottom > north + margin or extent.top < south - margin
     shifts = (-360.0, 0.0, 360.0)
     meets = any(extent.left + s <= east + margin and extent.right + s >= west - margin for s in shifts)

@@ -83,7 +83,7 @@ COLUMNS = (
         },
     ),
 )
-VOLATILE = ("attempts", "seconds", "cpu_seconds")
+VOLATILE = ("attempts", "bytes_read", "seconds", "cpu_seconds")
 """Columns that may differ between an undisturbed and a resumed run. All else in the store is byte-identical."""
 
 _NAMES = frozenset(column.name for column in COLUMNS)

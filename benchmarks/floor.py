@@ -1,0 +1,330 @@
+"""How far a scan is from the plain decode of what it reads, and what latency costs it.
+
+    python benchmarks/floor.py --rounds 5 --json benchmarks/results/floor.json
+
+One process scans a synthetic region with the cheap model, tile after tile, and notes every window that it decodes.
+The floor is the decode of exactly these windows by one process of as many threads: no placement, no composite, no
+model, no write. Both run alternately, each in a fresh process with warm JIT, on local files and over HTTP from
+loopback with and without a delay before every answer. CPU time is the process's own; stages are CPU seconds of the
+threads inside them. ``tifffile`` (with imagecodecs) is measured beside GDAL where it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from serve import Server
+
+DELAYS_MS = (0, 60)
+DECODERS = ("GDAL", "tifffile")
+OPEN_FILES = 32
+"""Open files per thread of the floor, as many as the reader keeps."""
+
+
+def plan_of(catalog: str, spec_name: str) -> Any:
+    from minescale import api, synthetic
+    from minescale.config import load_config
+
+    region = synthetic.ensure_region(getattr(synthetic, spec_name))
+    wanted = api.request(catalog=catalog, bbox=region.bbox, datetime=region.period, model="baseline")
+    return api.plan(wanted, load_config(overrides={"pyramid.mode": "off"}))
+
+
+def process_all(plan: Any, folder: Path, *, warm: bool, started: Callable[[], None] = lambda: None) -> dict[str, float]:
+    """Every tile in the order in which one worker meets them."""
+    from minescale.engine.lanes import Lanes
+    from minescale.engine.run import layout_of
+    from minescale.engine.task import TileJob, process_tile
+    from minescale.planning.plan import MOSAIC_FILE
+    from minescale.planning.run_dir import RunDir
+    from minescale.sources.access import Access
+    from minescale.store.template import create_mosaic
+
+    out = RunDir(str(folder / "scan"))
+    out.save_plan(plan)
+    create_mosaic(out.path(MOSAIC_FILE), layout_of(plan))
+    index, lanes = plan.index(0), Lanes[None]()
+
+    def job(key: Any, ahead: tuple[Any, ...] = ()) -> TileJob:
+        return TileJob(
+            run_dir=out.root,
+            run_id=plan.run_id,
+            access=Access.capture(plan.config.read),
+            time=0,
+            key=key,
+            scenes=index.scenes(key, plan.periods[0]),
+            ahead=ahead,
+        )
+
+    keys = list(index.keys())
+    if warm:
+        process_tile(job(keys[len(keys) // 2]))
+    lanes.add_tiles(0, keys)
+    started()
+    totals = Counter[str]()
+    wall, cpu = time.perf_counter(), time.process_time()
+    while lanes:
+        turn = lanes.pop("the only one")
+        assert turn is not None
+        result = process_tile(job(turn.key, turn.ahead))
+        totals["bytes"] += result.bytes_read
+        totals["blocks"] += result.requests
+        totals["peak_rss"] = max(totals["peak_rss"], result.peak_rss)
+    return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, **totals}
+
+
+def record(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
+    """The windows that a scan decodes, and how many blocks its tiles would touch without reuse."""
+    from minescale.sources.handles import Image
+
+    windows: list[list[Any]] = []
+    touched = Counter[str]()
+    load, read = Image._load, Image.read
+
+    def noting_load(self: Any, window: Any) -> Any:
+        windows.append([self.href, self.overview, window.row0, window.row1, window.col0, window.col1])
+        return load(self, window)
+
+    def noting_read(self: Any, window: Any, ahead: Any = (), budget: int = 0) -> Any:
+        from minescale.sources.windows import blocks
+
+        touched["bytes"] += self._cost(blocks(window, self.block_shape))[0]
+        for block in blocks(window, self.block_shape):
+            unique[self.href, self.overview, block] = self.block_cost(*block)
+        return read(self, window, ahead, budget)
+
+    unique: dict[tuple[Any, ...], int] = {}
+    Image._load, Image.read = noting_load, noting_read  # type: ignore[method-assign]
+    totals = process_all(plan_of(catalog, spec), folder, warm=False)
+    return {
+        "windows": windows,
+        "bytes": totals["bytes"],
+        "touched_bytes": touched["bytes"],
+        "unique_bytes": sum(unique.values()),
+    }
+
+
+def scan(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
+    """A timed scan, with the CPU seconds of its stages."""
+    from minescale.cube import compose
+    from minescale.engine import task
+    from minescale.sources import handles, placement
+    from minescale.store.mosaic import Mosaic
+
+    stages = defaultdict(float)
+    lock = threading.Lock()
+
+    def metered(owner: Any, name: str, stage: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            before = time.thread_time()
+            try:
+                return original(*args, **options)
+            finally:
+                with lock:
+                    stages[stage] += time.thread_time() - before
+
+        setattr(owner, name, call)
+
+    def begin() -> None:
+        metered(handles.Image, "_load", "decode")
+        metered(handles, "_open", "open")
+        metered(placement.Placement, "put", "place")
+        metered(placement, "_place", "geometry")
+        for name in ("median", "geomedian", "medoid"):
+            metered(compose.kernels, name, "composite")
+        for name in ("clear_count", "observed", "dilate", "clear_per_layer"):
+            metered(compose.masking, name, "mask")
+        metered(task, "predict_tile", "model")
+        metered(Mosaic, "write_tile", "write")
+
+    totals: dict[str, Any] = process_all(plan_of(catalog, spec), folder, warm=True, started=begin)
+    stages["other"] = totals["cpu_s"] - sum(stages.values())
+    return {**totals, "stages": dict(stages)}
+
+
+def floor(decoder: str, windows: list[list[Any]], threads: int) -> dict[str, float]:
+    """Decode the windows, each file's by one thread."""
+    by_file: dict[str, list[list[Any]]] = defaultdict(list)
+    for window in windows:
+        by_file[window[0]].append(window)
+    shares: list[list[list[Any]]] = [[] for _ in range(threads)]
+    for number, file in enumerate(sorted(by_file)):
+        shares[number % threads].extend(by_file[file])
+    read = {"GDAL": _read_gdal, "tifffile": _read_tifffile}[decoder]
+    read(windows[:1])
+    wall, cpu = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(threads) as pool:
+        decoded = sum(pool.map(read, shares))
+    return {
+        "wall_s": time.perf_counter() - wall,
+        "cpu_s": time.process_time() - cpu,
+        "decoded_bytes": float(decoded),
+    }
+
+
+def _read_gdal(windows: list[list[Any]]) -> int:
+    import rasterio
+    from rasterio.session import DummySession
+    from rasterio.windows import Window
+
+    from minescale.config import ReadConfig
+    from minescale.sources.access import gdal_options
+
+    decoded = 0
+    opened: dict[tuple[str, int | None], Any] = {}
+    with rasterio.Env(session=DummySession(), **gdal_options(ReadConfig())):
+        for href, overview, row0, row1, col0, col1 in windows:
+            if (href, overview) not in opened:
+                while len(opened) >= OPEN_FILES:
+                    opened.pop(next(iter(opened))).close()
+                options = {} if overview is None else {"overview_level": overview}
+                opened[href, overview] = rasterio.open(href, **options)
+            pixels = opened[href, overview].read(1, window=Window(col0, row0, col1 - col0, row1 - row0))
+            decoded += pixels.nbytes
+        for dataset in opened.values():
+            dataset.close()
+    return decoded
+
+
+def _read_tifffile(windows: list[list[Any]]) -> int:
+    import tifffile
+
+    decoded = 0
+    file, name = None, ""
+    for href, overview, row0, row1, col0, col1 in windows:
+        if href != name:
+            file, name = tifffile.TiffFile(href), href
+        assert file is not None
+        pages = [page for page in file.pages if page.is_tiled]
+        page = pages[0 if overview is None else overview + 1]
+        across = -(-page.imagewidth // page.tilewidth)
+        for row in range(row0 // page.tilelength, -(-row1 // page.tilelength)):
+            for col in range(col0 // page.tilewidth, -(-col1 // page.tilewidth)):
+                number = row * across + col
+                file.filehandle.seek(page.dataoffsets[number])
+                stored = file.filehandle.read(page.databytecounts[number])
+                pixels, _, _ = page.decode(stored, number)
+                decoded += 0 if pixels is None else pixels.nbytes
+    return decoded
+
+
+@contextmanager
+def transports(region: Any) -> Iterator[dict[str, str]]:
+    """Catalogue address by transport."""
+    folder = Path(region.catalog).parent
+    with Server(folder, DELAYS_MS[0] / 1000) as near, Server(folder, DELAYS_MS[1] / 1000) as far:
+        name = Path(region.catalog).name
+        yield {
+            "file": str(region.catalog),
+            f"http {DELAYS_MS[0]} ms": near.url(name),
+            f"http {DELAYS_MS[1]} ms": far.url(name),
+        }
+
+
+def child(task: dict[str, Any]) -> dict[str, Any]:
+    if task["what"] in DECODERS:
+        from minescale.config import ReadConfig
+
+        return floor(task["what"], json.loads(Path(task["windows"]).read_text()), ReadConfig().threads)
+    with tempfile.TemporaryDirectory() as folder:
+        work = record if task["what"] == "record" else scan
+        return work(task["catalog"], task["region"], Path(folder))
+
+
+def run(task: dict[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--child", json.dumps(task)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        sys.exit(f"{task['what']} failed:\n{done.stderr[-3000:]}")
+    return dict(json.loads(lines[0][7:]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--region", default="DEMO", help="DEMO or SMALL")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="where to keep the raw figures")
+    parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print("RESULT " + json.dumps(child(args.child)))
+        return
+    from minescale import synthetic
+
+    decoders = [name for name in DECODERS if name == "GDAL" or _installed("tifffile", "imagecodecs")]
+    region = synthetic.ensure_region(getattr(synthetic, args.region))
+    results: dict[str, Any] = {"region": args.region, "runs": defaultdict(list)}
+    with transports(region) as catalogs, tempfile.TemporaryDirectory() as folder:
+        for transport, catalog in catalogs.items():
+            noted = run({"what": "record", "catalog": catalog, "region": args.region})
+            file = Path(folder) / f"{transport}.json"
+            file.write_text(json.dumps(noted.pop("windows")))
+            results.setdefault("amplification", noted)
+        for number in range(args.rounds):
+            for transport, catalog in catalogs.items():
+                for what in ("scan", *decoders):
+                    if what == "tifffile" and transport != "file":
+                        continue
+                    task = {"what": what, "catalog": catalog, "region": args.region}
+                    task["windows"] = str(Path(folder) / f"{transport}.json")
+                    results["runs"][f"{what} {transport}"].append(run(task))
+            print(f"round {number + 1} done", file=sys.stderr, flush=True)
+    report(results)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def _installed(*names: str) -> bool:
+    from importlib.util import find_spec
+
+    return all(find_spec(name) for name in names)
+
+
+def report(results: dict[str, Any]) -> None:
+    noted, runs = results["amplification"], results["runs"]
+    print(
+        f"read {noted['bytes'] / 1e6:.0f} MB: {noted['bytes'] / noted['unique_bytes']:.2f} x its distinct blocks"
+        f" ({noted['touched_bytes'] / noted['unique_bytes']:.2f} x without reuse)"
+    )
+    for name, values in runs.items():
+        print(f"{name:<22} wall {_spread(values, 'wall_s')} s, cpu {_spread(values, 'cpu_s')} s")
+    scans = runs["scan file"]
+    outside = [run["cpu_s"] - run["stages"]["model"] for run in scans]
+    base = statistics.median(run["cpu_s"] for run in runs["GDAL file"])
+    ratios = sorted(value / base for value in outside)
+    print(f"CPU outside the model / decode floor: {statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]")
+    whole = statistics.median(run["cpu_s"] for run in scans)
+    shares = {name: statistics.median(run["stages"].get(name, 0.0) for run in scans) for name in scans[0]["stages"]}
+    print("stages: " + ", ".join(f"{name} {value / whole:.1%}" for name, value in sorted(shares.items(), key=_largest)))
+    near, far = (statistics.median(r["wall_s"] for r in runs[f"scan http {ms} ms"]) for ms in DELAYS_MS)
+    print(f"{DELAYS_MS[1]} ms before every answer: wall x {far / near:.2f}")
+
+
+def _largest(item: tuple[str, float]) -> float:
+    return -item[1]
+
+
+def _spread(values: list[dict[str, Any]], key: str) -> str:
+    found = [value[key] for value in values]
+    return f"{statistics.median(found):.1f} [{min(found):.1f}, {max(found):.1f}]"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Who works where: tiles in an order, and on workers, that let neighbours share what was read.
+
+Tiles are ordered along strips of ``STRIP`` rows, column by column, so that the tile above and the tile to the left
+were done just before by the same worker. Every worker has a lane of such tiles; one that runs out takes the next run
+of tiles that nobody has, or else the far half of the longest lane.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from minescale.planning.tiles import STRIP
+from minescale.types import TileKey
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A tile whose turn it is."""
+
+    time: int
+    key: TileKey
+    ahead: tuple[TileKey, ...]
+    """Neighbours that the same worker is to do next."""
+
+
+class Lanes(Generic[T]):
+    """Tiles, and other jobs of type ``T``, on their way to the workers."""
+
+    def __init__(self) -> None:
+        self._runs: deque[deque[tuple[int, TileKey] | T]] = deque()
+        self._own: dict[str, deque[tuple[int, TileKey] | T]] = {}
+        self._left = 0
+
+    def __len__(self) -> int:
+        return self._left
+
+    def add_tiles(self, time: int, keys: Iterable[TileKey]) -> None:
+        """Queue tiles of one period; those of one level and strip become one run."""
+        runs: dict[tuple[int, int], list[TileKey]] = {}
+        for key in keys:
+            runs.setdefault((key.level, key.y // STRIP), []).append(key)
+        for run in runs.values():
+            run.sort(key=lambda key: (key.x, key.y))
+            self._runs.append(deque((time, key) for key in run))
+            self._left += len(run)
+
+    def add_job(self, job: T) -> None:
+        """Queue a job that has no neighbours."""
+        self._runs.append(deque([job]))
+        self._left += 1
+
+    def pop(self, worker: str) -> Turn | T:
+        """What a worker does next; there must be something left."""
+        lane = self._own.get(worker)
+        if not lane:
+            lane = self._own[worker] = self._runs.popleft() if self._runs else self._far_half()
+        self._left -= 1
+        job = lane.popleft()
+        if not isinstance(job, tuple):
+            return job
+        time, key = job
+        soon = (lane[i] for i in range(min(len(lane), STRIP + 1)))
+        return Turn(time, key, tuple(other[1] for other in soon if isinstance(other, tuple) and _touch(job, other)))
+
+    def _far_half(self) -> deque[tuple[int, TileKey] | T]:
+        longest = max(self._own.values(), key=len)
+        taken = [longest.pop() for _ in range((len(longest) + 1) // 2)]
+        return deque(reversed(taken))
+
+
+def _touch(a: tuple[int, TileKey], b: tuple[int, TileKey]) -> bool:
+    """Whether two tiles of one period and level share an edge or a corner."""
+    (time, one), (other_time, other) = a, b
+    return (time, one.level) == (other_time, other.level) and max(abs(one.y - other.y), abs(one.x - other.x)) == 1

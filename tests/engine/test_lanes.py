@@ -1,0 +1,63 @@
+"""Tiles are dealt out once each, neighbours to one worker."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minescale.engine.lanes import Lanes, Turn
+from minescale.types import TileKey
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sets(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30), min_size=1, max_size=3),
+    st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=20),
+)
+def test_every_tile_is_handed_out_once_whoever_asks(batches, order) -> None:
+    lanes = Lanes[str]()
+    for time, batch in enumerate(batches):
+        lanes.add_tiles(time, [TileKey(0, y, x) for y, x in sorted(batch)])
+    lanes.add_job("fill")
+    tiles = {(time, TileKey(0, y, x)) for time, batch in enumerate(batches) for y, x in batch}
+    assert len(lanes) == len(tiles) + 1
+    seen: set[tuple[int, TileKey]] = set()
+    jobs = []
+    while lanes:
+        turn = lanes.pop(order[(len(seen) + len(jobs)) % len(order)])
+        if not isinstance(turn, Turn):
+            jobs.append(turn)
+            continue
+        assert (turn.time, turn.key) not in seen
+        seen.add((turn.time, turn.key))
+        assert not seen & {(turn.time, key) for key in turn.ahead}, "what lies ahead is still to come"
+        assert all(max(abs(k.y - turn.key.y), abs(k.x - turn.key.x)) == 1 for k in turn.ahead)
+    assert seen == tiles
+    assert jobs == ["fill"]
+
+
+def test_a_worker_goes_down_a_strip_column_by_column() -> None:
+    lanes = Lanes[str]()
+    lanes.add_tiles(0, [TileKey(0, y, x) for y in range(8) for x in range(3)])
+    turns = [lanes.pop("a") for _ in range(12)]
+    assert all(isinstance(turn, Turn) for turn in turns)
+    assert [(t.key.y, t.key.x) for t in turns] == [(y, x) for x in range(3) for y in range(4)]
+    assert turns[1].ahead == (TileKey(0, 2, 0), TileKey(0, 0, 1), TileKey(0, 1, 1), TileKey(0, 2, 1))
+    assert turns[-1].ahead == ()
+
+
+def test_an_idle_worker_takes_the_far_half_of_the_longest_lane() -> None:
+    lanes = Lanes[str]()
+    lanes.add_tiles(0, [TileKey(0, 0, x) for x in range(9)])
+    found = [(worker, lanes.pop(worker).key.x) for worker in "abab"]
+    assert found == [("a", 0), ("b", 5), ("a", 1), ("b", 6)]
+
+
+def test_levels_and_periods_do_not_mix() -> None:
+    lanes = Lanes[str]()
+    lanes.add_tiles(0, [TileKey(0, 0, 0), TileKey(1, 0, 1)])
+    lanes.add_tiles(1, [TileKey(0, 0, 1)])
+    lanes.add_job("fill")
+    turns = [lanes.pop("a") for _ in range(4)]
+    assert not lanes
+    assert [turn.ahead for turn in turns if isinstance(turn, Turn)] == [(), (), ()]
