@@ -45,9 +45,10 @@ def plan_of(catalog: str, spec_name: str) -> Any:
 
 def process_all(plan: Any, folder: Path, *, warm: bool, started: Callable[[], None] = lambda: None) -> dict[str, float]:
     """Every tile in the order in which one worker meets them."""
+    from minescale.engine import task
     from minescale.engine.lanes import Lanes
     from minescale.engine.run import layout_of
-    from minescale.engine.task import TileJob, process_tile
+    from minescale.engine.task import TileJob
     from minescale.planning.plan import MOSAIC_FILE
     from minescale.planning.run_dir import RunDir
     from minescale.sources.access import Access
@@ -71,7 +72,7 @@ def process_all(plan: Any, folder: Path, *, warm: bool, started: Callable[[], No
 
     keys = list(index.keys())
     if warm:
-        process_tile(job(keys[len(keys) // 2]))
+        task.process_tile(job(keys[len(keys) // 2]))
     lanes.add_tiles(0, keys)
     started()
     totals = Counter[str]()
@@ -79,7 +80,7 @@ def process_all(plan: Any, folder: Path, *, warm: bool, started: Callable[[], No
     while lanes:
         turn = lanes.pop("the only one")
         assert turn is not None
-        result = process_tile(job(turn.key, turn.ahead))
+        result = task.process_tile(job(turn.key, turn.ahead))
         totals["bytes"] += result.bytes_read
         totals["blocks"] += result.requests
         totals["peak_rss"] = max(totals["peak_rss"], result.peak_rss)
@@ -117,44 +118,65 @@ def record(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
     }
 
 
+class StageMeter:
+    """CPU seconds of functions, each without those it calls that are watched as well."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def watch(self, owner: Any, name: str, stage: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            inner = self._local.__dict__.setdefault("inner", [])
+            inner.append(0.0)
+            before = time.thread_time()
+            try:
+                return original(*args, **options)
+            finally:
+                whole = time.thread_time() - before
+                own = whole - inner.pop()
+                if inner:
+                    inner[-1] += whole
+                with self._lock:
+                    self.seconds[stage] += own
+
+        setattr(owner, name, call)
+
+
 def scan(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
     """A timed scan, with the CPU seconds of its stages."""
     from minescale.cube import compose
     from minescale.engine import task
     from minescale.sources import handles, placement
+    from minescale.sources.reader import Reader
     from minescale.store.mosaic import Mosaic
 
-    stages = defaultdict(float)
-    lock = threading.Lock()
-
-    def metered(owner: Any, name: str, stage: str) -> None:
-        original = getattr(owner, name)
-
-        def call(*args: Any, **options: Any) -> Any:
-            before = time.thread_time()
-            try:
-                return original(*args, **options)
-            finally:
-                with lock:
-                    stages[stage] += time.thread_time() - before
-
-        setattr(owner, name, call)
+    meter = StageMeter()
 
     def begin() -> None:
-        metered(handles.Image, "_load", "decode")
-        metered(handles, "_open", "open")
-        metered(placement.Placement, "put", "place")
-        metered(placement, "_place", "geometry")
+        meter.watch(handles.Image, "_load", "decode")
+        meter.watch(handles.Image, "read", "reuse")
+        meter.watch(handles, "_open", "open")
+        meter.watch(placement.Placement, "put", "place")
+        meter.watch(placement.Geometry, "_once", "geometry")
+        meter.watch(Reader, "_read_layer", "read, rest")
+        meter.watch(Reader, "read", "read, rest")
         for name in ("median", "geomedian", "medoid"):
-            metered(compose.kernels, name, "composite")
+            meter.watch(compose.kernels, name, "composite")
         for name in ("clear_count", "observed", "dilate", "clear_per_layer"):
-            metered(compose.masking, name, "mask")
-        metered(task, "predict_tile", "model")
-        metered(Mosaic, "write_tile", "write")
+            meter.watch(compose.masking, name, "mask")
+        meter.watch(task, "compose", "composite, rest")
+        meter.watch(task, "predict_tile", "model")
+        meter.watch(Mosaic, "write_tile", "write")
+        meter.watch(task, "process_tile", "tile, rest")
 
     totals: dict[str, Any] = process_all(plan_of(catalog, spec), folder, warm=True, started=begin)
+    stages = dict(meter.seconds)
     stages["other"] = totals["cpu_s"] - sum(stages.values())
-    return {**totals, "stages": dict(stages)}
+    return {**totals, "stages": stages}
 
 
 def floor(decoder: str, windows: list[list[Any]], threads: int) -> dict[str, float]:

@@ -141,6 +141,7 @@ class _Attempt:
         self.bytes_read = self.requests = 0
         self.failures: tuple[ReadFailure, ...] = ()
         self.doubts: tuple[ProbeVerdict, ...] = ()
+        self._room = np.empty(0, np.uint16)
 
     def run(self) -> None:
         longitude = self.geobox.geographic_extent.centroid.coords[0][0] if self.scenes else 0.0
@@ -164,10 +165,12 @@ class _Attempt:
     def _masked(self, scenes: Sequence[Scene]) -> bool:
         return self.mask.enabled and all(scene.has_mask for scene in scenes)
 
-    def _read(self, layers: Sequence[Layer], band: str, factor: int = 1, pad: int = 0) -> NDArray[Any]:
+    def _read(
+        self, layers: Sequence[Layer], band: str, factor: int = 1, pad: int = 0, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """A band ``factor`` times coarser than the geobox, with ``pad`` of its pixels more on every side."""
         target, *ahead = (zoom_out(geobox, factor).pad(pad) for geobox in (self.geobox, *self.ahead))
-        read = self.reader.read(layers, target, band, resampling=self.composite.resampling, ahead=ahead)
+        read = self.reader.read(layers, target, band, resampling=self.composite.resampling, ahead=ahead, out=out)
         self.bytes_read += read.bytes_read
         self.requests += read.requests
         self.failures += read.failures
@@ -203,11 +206,19 @@ class _Attempt:
         scenes = [scene for layer in self.used for scene in layer.scenes]
         for i, band in enumerate(self.bands):
             factor = math.gcd(native_factor(scenes, self.geobox, band), mask_factor)
-            stack = self._read(self.used, band, factor)
+            stack = self._read(self.used, band, factor, out=self._stack(factor))
             if self.failures:
                 return
             image = self._reduce(stack, states, mask_factor // factor)
             self.data[i] = repeat(image, factor) if factor > 1 else image
+
+    def _stack(self, factor: int) -> NDArray[np.uint16]:
+        """Room for one band of all layers, the same for every band: fresh pages cost as much as the composite."""
+        shape = (len(self.used), *zoom_out(self.geobox, factor).shape.yx)
+        size = math.prod(shape)
+        if size > self._room.size:
+            self._room = np.empty(size, np.uint16)
+        return self._room[:size].reshape(shape)
 
     def _reduce(self, stack: NDArray[np.uint16], states: NDArray[np.uint8], factor: int) -> NDArray[np.uint16]:
         match self.composite.method:

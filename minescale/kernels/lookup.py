@@ -38,21 +38,45 @@ def nearest_table(
     return table
 
 
-def fill(stored: NDArray, table: NDArray, out: NDArray) -> None:
-    """``out = table[stored]`` where ``out`` is 0: decode and fuse in one pass.
+def needed_pixels(
+    net_cols: NDArray[np.float64],
+    net_rows: NDArray[np.float64],
+    step: int,
+    shape: tuple[int, int],
+    image: tuple[int, int],
+) -> tuple[int, int, int, int]:
+    """(row0, row1, col0, col1) of the image pixels that :func:`nearest_table` refers to; row1 = 0 where there are none.
+
+    Arguments as there.
+    """
+    row0, row1, col0, col1 = _needed_pixels(net_cols, net_rows, step, shape[0], shape[1], image[0], image[1])
+    return int(row0), int(row1), int(col0), int(col1)
+
+
+def fill(stored: NDArray, table: NDArray, out: NDArray, *, fresh: bool = False) -> None:
+    """``out = table[stored]`` where ``out`` is 0: decode and fuse in one pass. ``fresh``: everywhere.
 
     ``stored`` and ``out`` are (y, x) of one shape, ``stored`` uint8 or uint16, ``out`` of the table's type; it may be
     a window of a larger array. ``table`` has 65,536 entries.
     """
-    _fill(stored, table, out)
+    (_write if fresh else _fill)(stored, table, out)
 
 
-def fill_gathered(stored: NDArray, table: NDArray, positions: NDArray[np.int32], out: NDArray) -> None:
+def fill_gathered(
+    stored: NDArray, table: NDArray, positions: NDArray[np.int32], out: NDArray, *, fresh: bool = False
+) -> None:
     """``out[i] = table[stored.flat[positions[i]]]`` where ``out`` is 0 and the position is not negative.
 
-    ``positions`` and ``out`` are (y, x) of one shape, ``stored`` is C-contiguous; types as for :func:`fill`.
+    ``fresh``: everywhere, with 0 where the position is negative. ``positions`` and ``out`` are (y, x) of one shape,
+    ``stored`` is C-contiguous; types as for :func:`fill`.
     """
-    _fill_gathered(stored.reshape(-1), table, positions, out)
+    (_write_gathered if fresh else _fill_gathered)(stored.reshape(-1), table, positions, out)
+
+
+@kernel
+def _at(net: NDArray, j: int, i: int, v: float) -> float:  # pragma: no cover - compiled
+    """Between net rows ``j`` and ``j + 1``."""
+    return net[j, i] + v * (net[j + 1, i] - net[j, i])
 
 
 @kernel
@@ -60,23 +84,64 @@ def _nearest_table(
     net_cols: NDArray, net_rows: NDArray, step: int, height: int, width: int, table: NDArray
 ) -> None:  # pragma: no cover - compiled
     ny, nx = table.shape
+    cells = net_cols.shape[1] - 1
     for y in range(ny):
         j = min(y // step, net_cols.shape[0] - 2)
         v = (y - j * step) / step
+        out = table[y]
+        for i in range(cells):
+            left_c, right_c = _at(net_cols, j, i, v), _at(net_cols, j, i + 1, v)
+            left_r, right_r = _at(net_rows, j, i, v), _at(net_rows, j, i + 1, v)
+            for x in range(i * step, nx if i == cells - 1 else min((i + 1) * step, nx)):
+                u = (x - i * step) / step
+                col = np.floor(left_c + u * (right_c - left_c))
+                row = np.floor(left_r + u * (right_r - left_r))
+                # Written so that NaN falls outside.
+                if col >= 0 and col < width and row >= 0 and row < height:
+                    out[x] = np.int32(row) * width + np.int32(col)
+                else:
+                    out[x] = -1
+
+
+@kernel
+def _needed_pixels(
+    net_cols: NDArray, net_rows: NDArray, step: int, ny: int, nx: int, height: int, width: int
+) -> tuple[float, float, float, float]:  # pragma: no cover - compiled
+    row0, row1, col0, col1 = float(height), 0.0, float(width), 0.0
+    cells = net_cols.shape[1] - 1
+    for y in range(ny):
+        j = min(y // step, net_cols.shape[0] - 2)
+        v = (y - j * step) / step
+        for i in range(cells):
+            left_c, right_c = _at(net_cols, j, i, v), _at(net_cols, j, i + 1, v)
+            left_r, right_r = _at(net_rows, j, i, v), _at(net_rows, j, i + 1, v)
+            for x in range(i * step, nx if i == cells - 1 else min((i + 1) * step, nx)):
+                u = (x - i * step) / step
+                col = np.floor(left_c + u * (right_c - left_c))
+                row = np.floor(left_r + u * (right_r - left_r))
+                if col >= 0 and col < width and row >= 0 and row < height:
+                    row0, row1 = min(row0, row), max(row1, row + 1)
+                    col0, col1 = min(col0, col), max(col1, col + 1)
+    return row0, row1, col0, col1
+
+
+@kernel
+def _write(stored: NDArray, table: NDArray, out: NDArray) -> None:  # pragma: no cover - compiled
+    ny, nx = stored.shape
+    for y in range(ny):
         for x in range(nx):
-            i = min(x // step, net_cols.shape[1] - 2)
-            u = (x - i * step) / step
-            top_c = net_cols[j, i] + u * (net_cols[j, i + 1] - net_cols[j, i])
-            low_c = net_cols[j + 1, i] + u * (net_cols[j + 1, i + 1] - net_cols[j + 1, i])
-            top_r = net_rows[j, i] + u * (net_rows[j, i + 1] - net_rows[j, i])
-            low_r = net_rows[j + 1, i] + u * (net_rows[j + 1, i + 1] - net_rows[j + 1, i])
-            col = np.floor(top_c + v * (low_c - top_c))
-            row = np.floor(top_r + v * (low_r - top_r))
-            # Written so that NaN falls outside.
-            if col >= 0 and col < width and row >= 0 and row < height:
-                table[y, x] = np.int32(row) * width + np.int32(col)
-            else:
-                table[y, x] = -1
+            out[y, x] = table[stored[y, x]]
+
+
+@kernel
+def _write_gathered(
+    flat: NDArray, table: NDArray, positions: NDArray, out: NDArray
+) -> None:  # pragma: no cover - compiled
+    ny, nx = positions.shape
+    for y in range(ny):
+        for x in range(nx):
+            position = positions[y, x]
+            out[y, x] = table[flat[position]] if position >= 0 else table.dtype.type(0)
 
 
 @kernel

@@ -66,17 +66,15 @@ class Image:
         if not held and not kept:
             return self._load(window), *self._cost(grid)
         whole = self._extent(grid)
-        missing = [b for b in grid if b not in held]
-        loaded = blocks(self._extent(missing), self.block_shape) if missing else []
-        if loaded == grid:
-            data = self._load(whole)
-        else:
-            data = np.empty(whole.shape, self.dtype)
-            if missing:
-                extent = self._extent(missing)
-                data[extent.within(whole)] = self._load(extent)
-            for block, pixels in held.items():
-                data[self._extent([block]).within(whole)] = pixels
+        data = np.empty(whole.shape, self.dtype)
+        missing = [block for block in grid if block not in held]
+        loaded: list[tuple[int, int]] = []
+        if missing:
+            extent = self._extent(missing)
+            loaded = blocks(extent, self.block_shape)
+            self._load(extent, data[extent.within(whole)])
+        for block, pixels in held.items():
+            data[self._extent([block]).within(whole)] = pixels
         reuse.keep(self._key, {b: data[self._extent([b]).within(whole)] for b in kept}, budget)
         return data[window.within(whole)], *self._cost(loaded)
 
@@ -92,11 +90,11 @@ class Image:
             self.shape
         )
 
-    def _load(self, window: Window) -> NDArray[Any]:
+    def _load(self, window: Window, out: NDArray[Any] | None = None) -> NDArray[Any]:
         from rasterio.windows import Window as RasterWindow
 
         rows, cols = window.shape
-        pixels: NDArray[Any] = self.dataset.read(1, window=RasterWindow(window.col0, window.row0, cols, rows))
+        pixels: NDArray[Any] = self.dataset.read(1, window=RasterWindow(window.col0, window.row0, cols, rows), out=out)
         return pixels
 
     def _cost(self, grid: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from minescale.kernels.lookup import fill, fill_gathered, nearest_table
+from minescale.kernels.lookup import fill, fill_gathered, nearest_table, needed_pixels
 from minescale.kernels.masking import fuse
 from minescale.sources import windows
 
@@ -42,19 +42,27 @@ class Placement:
     warp: dict[str, Any] | None = None
     """Arguments of a warp by GDAL."""
 
-    def put(self, stored: NDArray[Any], table: NDArray[Any], out: NDArray[Any]) -> None:
-        """Decode the window's pixels by ``table`` and put them on ``out`` where that is still 0."""
+    def put(self, stored: NDArray[Any], table: NDArray[Any], out: NDArray[Any], *, fresh: bool = False) -> None:
+        """Decode the window's pixels by ``table`` and put them on ``out`` where that is still 0.
+
+        With ``fresh``, ``out`` holds nothing of worth yet and is written as a whole.
+        """
         if self.target is not None:
-            fill(stored, table, out[self.target])
+            if fresh and stored.shape != out.shape:
+                out[:] = 0
+            fill(stored, table, out[self.target], fresh=fresh)
         elif self.positions is not None:
-            fill_gathered(np.ascontiguousarray(stored), table, self.positions, out)
+            fill_gathered(np.ascontiguousarray(stored), table, self.positions, out, fresh=fresh)
         else:
             from rasterio.warp import reproject
 
             target = np.zeros_like(out)
             # 0 is nodata on both sides: invalid neighbours carry no weight, and GDAL never makes a valid 0.
             reproject(table[stored], target, src_nodata=0, dst_nodata=0, num_threads=1, **(self.warp or {}))
-            fuse(out, target)
+            if fresh:
+                out[:] = target
+            else:
+                fuse(out, target)
 
 
 class Geometry:
@@ -78,10 +86,12 @@ class Geometry:
         key = ("touches", transform, shape, crs)
         return bool(self._once(key, lambda: not _needed_window(transform, shape, crs, self.geobox, "nearest").empty))
 
-    def place(self, transform: Affine, shape: tuple[int, int], crs: str) -> Placement:
-        """The placement of an image on the geobox."""
-        key = ("place", transform, shape, crs)
-        placement: Placement = self._once(key, lambda: place(transform, shape, crs, self.geobox, self.resampling))
+    def place(self, transform: Affine, shape: tuple[int, int], crs: str, block: tuple[int, int]) -> Placement:
+        """The placement of an image, stored in blocks of shape ``block``, on the geobox."""
+        key = ("place", transform, shape, crs, block)
+        placement: Placement = self._once(
+            key, lambda: place(transform, shape, crs, self.geobox, self.resampling, block)
+        )
         return placement
 
     def windows_ahead(self, transform: Affine, shape: tuple[int, int], crs: str) -> tuple[windows.Window, ...]:
@@ -105,10 +115,17 @@ class Geometry:
             return self._known[key]
 
 
-def place(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, resampling: str) -> Placement:
+def place(
+    transform: Affine,
+    shape: tuple[int, int],
+    crs: str,
+    geobox: GeoBox,
+    resampling: str,
+    block: tuple[int, int] = (1, 1),
+) -> Placement:
     """The placement of an image on a geobox; the latest ``TABLES`` are remembered for the other bands."""
     with _lock:
-        return _place(transform, shape, crs, geobox, resampling)
+        return _place(transform, shape, crs, geobox, resampling, block)
 
 
 @lru_cache(maxsize=512)
@@ -135,7 +152,9 @@ def _exact_window(transform: Affine, shape: tuple[int, int], crs: str, geobox: G
 
 
 @lru_cache(maxsize=TABLES)
-def _place(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, resampling: str) -> Placement:
+def _place(
+    transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, resampling: str, block: tuple[int, int]
+) -> Placement:
     exact = _exact_window(transform, shape, crs, geobox)
     if exact is not None:
         row0, col0 = windows.same_grid(transform, geobox) or (0, 0)
@@ -148,11 +167,11 @@ def _place(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, 
     window = _needed_window(transform, shape, crs, geobox, resampling)
     if window.empty:
         return Placement(window)
-    own = transform * Affine.translation(window.col0, window.row0)
     if resampling == "nearest":
-        return _tight(window, look_up(own, window.shape, crs, geobox))
+        return look_up(transform, shape, crs, geobox, block)
     from rasterio.enums import Resampling
 
+    own = transform * Affine.translation(window.col0, window.row0)
     warp = {
         "src_transform": own,
         "src_crs": crs,
@@ -163,33 +182,31 @@ def _place(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, 
     return Placement(window, warp=warp)
 
 
-def _tight(window: windows.Window, positions: NDArray[np.int32]) -> Placement:
-    """A look-up over just the pixels it uses: the margin of a window easily costs a row of blocks."""
-    used = positions >= 0
-    if not used.any():
-        return Placement(windows.Window(0, 0, 0, 0))
-    width = window.shape[1]
-    rows, cols = np.divmod(positions, width)
-    row0, row1 = int(rows[used].min()), int(rows[used].max()) + 1
-    col0, col1 = int(cols[used].min()), int(cols[used].max()) + 1
-    inside = windows.Window(window.row0 + row0, window.row0 + row1, window.col0 + col0, window.col0 + col1)
-    tight = np.where(used, (rows - row0) * (col1 - col0) + cols - col0, -1).astype(np.int32)
-    return Placement(inside, positions=tight)
+def look_up(
+    transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, block: tuple[int, int] = (1, 1)
+) -> Placement:
+    """The placement that gives each target pixel the image pixel under its centre.
 
-
-def look_up(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox) -> NDArray[np.int32]:
-    """Flat position of the image pixel under each target pixel's centre, -1 outside the image.
-
-    Positions are exact on a net and interpolated between; the net is refined until the middle of its cells is
-    right to 0.005 image pixels, or every pixel is a net point.
+    Its window is just the blocks that are used: the margin of a window easily costs a row of them. Positions are
+    exact on a net and interpolated between; the net is refined until the middle of its cells is right to 0.005 image
+    pixels, or every pixel is a net point.
     """
-    ny, nx = geobox.shape.yx
+    size = geobox.shape.yx
     step = _NET_STEP
     while True:
         net_cols, net_rows = windows.centres_in_image(geobox, crs, transform, step)
         if step == 1 or _error(net_cols, net_rows, geobox, crs, transform, step) <= _MAX_ERROR_PX:
-            return nearest_table(net_cols, net_rows, step, (ny, nx), shape)
+            break
         step //= 4
+    row0, row1, col0, col1 = needed_pixels(net_cols, net_rows, step, size, shape)
+    if row1 == 0:
+        return Placement(windows.Window(0, 0, 0, 0))
+    height, width = block
+    window = windows.Window(
+        row0 // height * height, -(-row1 // height) * height, col0 // width * width, -(-col1 // width) * width
+    ).clip(shape)
+    table = nearest_table(net_cols - window.col0, net_rows - window.row0, step, size, window.shape)
+    return Placement(window, positions=table)
 
 
 def _error(

@@ -111,13 +111,11 @@ class Reader:
         dtype = np.uint8 if band == MASK else np.uint16
         shape = (len(layers), *geobox.shape.yx)
         if out is None:
-            out = np.zeros(shape, dtype)
+            out = np.empty(shape, dtype)
         elif out.shape != shape or out.dtype != dtype:
             raise UsageError(
                 "output array does not fit", got=f"{out.dtype} {out.shape}", expected=f"{np.dtype(dtype)} {shape}"
             )
-        else:
-            out[:] = 0
         plan = [[(scene, *band_asset(scene, band)) for scene in layer.scenes] for layer in layers]
         geometry = Geometry(geobox, "nearest" if band == MASK else resampling, ahead)
         jobs = [partial(self._read_layer, chain, geometry, out[i]) for i, chain in enumerate(plan)]
@@ -134,14 +132,15 @@ class Reader:
         self, chain: Sequence[tuple[Scene, str, BandAsset]], geometry: Geometry, out: NDArray[Any]
     ) -> _Tally:
         tally = _Tally()
-        filled = False
+        written = False
         for scene, band, asset in chain:
             if not touches(scene, asset, geometry):
                 continue
-            if filled and out.all():
+            if written and out.all():
                 break  # the layer is complete; later scenes could not change a pixel
-            self._read_scene(scene, band, asset, geometry, tally, out)
-            filled = True
+            written |= self._read_scene(scene, band, asset, geometry, tally, out, fresh=not written)
+        if not written:
+            out[:] = 0
         return tally
 
     def _read_scene(
@@ -152,8 +151,13 @@ class Reader:
         geometry: Geometry,
         tally: _Tally,
         out: NDArray[Any],
-    ) -> None:
-        """Put the scene on ``out`` where that is still 0, with retries by cause; a failure leaves it as it was."""
+        *,
+        fresh: bool,
+    ) -> bool:
+        """Put the scene on ``out`` where that is still 0, or on all of it where it is ``fresh``, with retries by cause.
+
+        Returns whether ``out`` was written; a failure leaves it as it was.
+        """
         from rasterio.errors import RasterioError
 
         attempt, refused = 0, None
@@ -164,8 +168,7 @@ class Reader:
             try:
                 self.access.hold()
                 with self.access.restored(uncached=True) if uncached else nullcontext():
-                    self._read_once(scene, band, asset, geometry, address, tally, out)
-                    return
+                    return self._read_once(scene, band, asset, geometry, address, tally, out, fresh=fresh)
             except (RasterioError, RemoteUnreachable) as error:
                 url = address.used or handles.address_of(asset.href) or asset.href
                 handles.close_image(asset.href)
@@ -182,7 +185,7 @@ class Reader:
                         message=message,
                     ),
                 )
-                return
+                return False
             refused = url if cause == "forbidden" else None
             time.sleep(backoff_s(cause, attempt, self.config.backoff_s))
 
@@ -203,28 +206,31 @@ class Reader:
         address: handles.Address,
         tally: _Tally,
         out: NDArray[Any],
-    ) -> None:
+        *,
+        fresh: bool,
+    ) -> bool:
         image = handles.open_image(asset.href, None, address)
         crs = image.crs or scene.crs
         overview = windows.pick_overview(image.factors, geometry.ratio(image.transform, crs))
         if overview is not None:
             image = handles.open_image(asset.href, overview, address)
-        landing = geometry.place(image.transform, image.shape, crs)
+        landing = geometry.place(image.transform, image.shape, crs, image.block_shape)
         if landing.window.empty:
-            return
+            return False
         next_windows = geometry.windows_ahead(image.transform, image.shape, crs)
         stored, size, decoded = image.read(landing.window, next_windows, self.config.reuse_mb * 2**20)
         tally.bytes_read += size
         tally.requests += decoded
         codes = stored if stored.dtype in (np.uint8, np.uint16) else _as_uint16(stored)
         if band == MASK:
-            landing.put(codes, _state_table(scene.sensor), out)
-            return
+            landing.put(codes, _state_table(scene.sensor), out, fresh=fresh)
+            return True
         verdict = _probe_once(codes, scene, band, asset)
         if verdict is not None and verdict.contradicts:
             tally.doubts += (verdict,)
         # The only place where scale and offset are used.
-        landing.put(codes, _reflectance_table(asset.scale, asset.offset, asset.nodata), out)
+        landing.put(codes, _reflectance_table(asset.scale, asset.offset, asset.nodata), out, fresh=fresh)
+        return True
 
 
 class _Address:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from minescale.kernels.lookup import fill, fill_gathered, nearest_table
+from minescale.kernels.lookup import fill, fill_gathered, nearest_table, needed_pixels
 from minescale.sources.placement import look_up, place
 
 ZONE20, ZONE21 = "EPSG:32720", "EPSG:32721"
@@ -30,13 +30,18 @@ def test_table_equals_plain_interpolation(seed: int, step: int) -> None:
     v, u = (y - j * step) / step, (x - i * step) / step
 
     def between(net: np.ndarray) -> np.ndarray:
-        top = net[j, i] + u * (net[j, i + 1] - net[j, i])
-        low = net[j + 1, i] + u * (net[j + 1, i + 1] - net[j + 1, i])
-        return np.floor(top + v * (low - top)).astype(int)
+        left = net[j, i] + v * (net[j + 1, i] - net[j, i])
+        right = net[j, i + 1] + v * (net[j + 1, i + 1] - net[j, i + 1])
+        return np.floor(left + u * (right - left)).astype(int)
 
     c, r = between(cols), between(rows)
     inside = (c >= 0) & (c < 30) & (r >= 0) & (r < 40)
     np.testing.assert_array_equal(table, np.where(inside, r * 30 + c, -1))
+    needed = needed_pixels(cols, rows, step, (int(ny), int(nx)), (40, 30))
+    if inside.any():
+        assert needed == (r[inside].min(), r[inside].max() + 1, c[inside].min(), c[inside].max() + 1)
+    else:
+        assert needed[1] == 0
 
 
 def test_positions_without_a_value_fall_outside() -> None:
@@ -62,13 +67,23 @@ def test_decoding_fills_only_what_is_empty(stored_type: type, out_type: type) ->
     fill_gathered(stored, table, positions, canvas)
     np.testing.assert_array_equal(canvas, gathered)
 
+    fill_gathered(stored, table, positions, canvas, fresh=True)
+    np.testing.assert_array_equal(canvas, np.where(positions >= 0, table[stored.reshape(-1)[positions]], 0))
+    fill(stored, table, canvas[2:8, 3:8], fresh=True)
+    np.testing.assert_array_equal(canvas[2:8, 3:8], table[stored])
+
 
 @pytest.mark.parametrize("resolution", [10.0, 80.0])
 def test_look_up_is_the_pixel_under_the_exact_centre(resolution: float) -> None:
     """Across the border of two UTM zones, against a projection of every single centre."""
     image = Affine(10, 0, 799980, 0, -10, 9290020)
     box = GeoBox((300, 260), Affine(resolution, 0, 166000, 0, -resolution, 9285000), ZONE21)
-    table = look_up(image, (5490, 5490), ZONE20, box)
+    landing = look_up(image, (5490, 5490), ZONE20, box, (512, 512))
+    assert landing.positions is not None
+    assert landing.window.row0 % 512 == landing.window.col0 % 512 == 0
+    row, col = np.divmod(landing.positions, landing.window.shape[1])
+    found = (row + landing.window.row0) * 5490 + col + landing.window.col0
+    table = np.where(landing.positions < 0, -1, found)
     y, x = np.mgrid[:300, :260] + 0.5
     east, north = 166000 + x * resolution, 9285000 - y * resolution
     px, py = pyproj.Transformer.from_crs(ZONE21, ZONE20, always_xy=True).transform(east, north)
