@@ -59,7 +59,7 @@ def process_all(plan: Any, folder: Path, *, warm: bool, started: Callable[[], No
     create_mosaic(out.path(MOSAIC_FILE), layout_of(plan))
     index, lanes = plan.index(0), Lanes[None]()
 
-    def job(key: Any, ahead: tuple[Any, ...] = ()) -> TileJob:
+    def job(key: Any, ahead: tuple[Any, ...] = (), following: Any = None) -> TileJob:
         return TileJob(
             run_dir=out.root,
             run_id=plan.run_id,
@@ -68,6 +68,7 @@ def process_all(plan: Any, folder: Path, *, warm: bool, started: Callable[[], No
             key=key,
             scenes=index.scenes(key, plan.periods[0]),
             ahead=ahead,
+            following=following and job(following.key, following.ahead),
         )
 
     keys = list(index.keys())
@@ -80,7 +81,7 @@ def process_all(plan: Any, folder: Path, *, warm: bool, started: Callable[[], No
     while lanes:
         turn = lanes.pop("the only one")
         assert turn is not None
-        result = task.process_tile(job(turn.key, turn.ahead))
+        result = task.process_tile(job(turn.key, turn.ahead, turn.following))
         totals["bytes"] += result.bytes_read
         totals["blocks"] += result.requests
         totals["peak_rss"] = max(totals["peak_rss"], result.peak_rss)
@@ -163,12 +164,13 @@ def scan(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
         meter.watch(placement.Placement, "put", "place")
         meter.watch(placement.Geometry, "_once", "geometry")
         meter.watch(Reader, "_read_layer", "read, rest")
-        meter.watch(Reader, "read", "read, rest")
+        meter.watch(Reader, "start", "read, rest")
         for name in ("median", "geomedian", "medoid"):
             meter.watch(compose.kernels, name, "composite")
         for name in ("clear_count", "observed", "dilate", "clear_per_layer"):
             meter.watch(compose.masking, name, "mask")
-        meter.watch(task, "compose", "composite, rest")
+        meter.watch(task, "begin", "composite, rest")
+        meter.watch(task.Composing, "finish", "composite, rest")
         meter.watch(task, "predict_tile", "model")
         meter.watch(Mosaic, "write_tile", "write")
         meter.watch(task, "process_tile", "tile, rest")

@@ -7,16 +7,17 @@ a run used.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from minescale.config import CompositeConfig, MaskConfig
+from minescale.cube.nesting import native_factor, pixel_metres, zoom_out
 from minescale.kernels import composite as kernels
 from minescale.kernels import masking
 from minescale.kernels.resample import repeat
@@ -24,11 +25,12 @@ from minescale.sensors import CLEAR, MASK, NODATA, Sensor
 from minescale.sources import reuse
 from minescale.sources.failures import ReadFailure
 from minescale.sources.probe import ProbeVerdict
-from minescale.sources.reader import Reader
+from minescale.sources.reader import PendingRead, Reader
 from minescale.sources.scenes import Layer, Scene, group_layers
 from minescale.types import Reason
 
-METRES_PER_DEGREE = 111_320.0
+BANDS_IN_FLIGHT = 2
+"""Bands on their way at a time, the one being composited included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,38 +83,92 @@ def compose(
     bands : STAC common names, in the order of the result.
     ahead : neighbouring geoboxes that this process composites next, halo included: what both read is kept for them.
     """
+    return begin(
+        scenes, geobox, bands, sensor=sensor, reader=reader, mask=mask, composite=composite, ahead=ahead
+    ).finish()
+
+
+def begin(
+    scenes: Sequence[Scene],
+    geobox: GeoBox,
+    bands: Sequence[str],
+    *,
+    sensor: Sensor,
+    reader: Reader,
+    mask: MaskConfig | None = None,
+    composite: CompositeConfig | None = None,
+    ahead: Sequence[GeoBox] = (),
+) -> Composing:
+    """Begin a composite: its quality bands are being read when this returns. Arguments as for :func:`compose`."""
     reuse.next_tile()
-    mask = mask or MaskConfig()
-    composite = composite or CompositeConfig()
-    remaining = list(scenes)
-    losses: list[ReadFailure] = []
-    doubts: list[ProbeVerdict] = []
-    bytes_read = requests = 0
-    while True:
-        attempt = _Attempt(remaining, geobox, tuple(bands), sensor, reader, mask, composite, ahead)
-        attempt.run()
-        bytes_read += attempt.bytes_read
-        requests += attempt.requests
-        doubts.extend(attempt.doubts)
-        if not attempt.failures:
-            break
-        lost = {failure.scene_id for failure in attempt.failures}
-        losses.extend(attempt.failures)
-        remaining = [scene for scene in remaining if scene.id not in lost]
-    return Composite(
-        data=attempt.data,
-        bands=tuple(bands),
-        clear_count=attempt.clear_count,
-        reason=_reason(attempt.data, attempt.observed & (attempt.clear_count == 0), bool(losses)),
-        layers_seen=attempt.layers_seen,
-        layers_used=len(attempt.used),
-        n_scenes=sum(len(layer.scenes) for layer in attempt.used),
-        bytes_read=bytes_read,
-        requests=requests,
-        losses=tuple(losses),
-        unmasked=attempt.unmasked,
-        doubts=tuple(doubts),
+    return Composing(
+        scenes, geobox, tuple(bands), sensor, reader, mask or MaskConfig(), composite or CompositeConfig(), ahead
     )
+
+
+class Composing:
+    """A composite on its way. Reads go on by themselves; :meth:`advance` follows them up."""
+
+    def __init__(
+        self,
+        scenes: Sequence[Scene],
+        geobox: GeoBox,
+        bands: tuple[str, ...],
+        sensor: Sensor,
+        reader: Reader,
+        mask: MaskConfig,
+        composite: CompositeConfig,
+        ahead: Sequence[GeoBox],
+    ) -> None:
+        self._remaining = list(scenes)
+        self._bands = bands
+        self._try = partial(
+            _Attempt,
+            geobox=geobox,
+            bands=bands,
+            sensor=sensor,
+            reader=reader,
+            mask=mask,
+            composite=composite,
+            ahead=ahead,
+        )
+        self._attempt = self._try(self._remaining)
+
+    def advance(self) -> None:
+        """Do what has become possible, without waiting: once the quality bands are in, the first bands are read."""
+        self._attempt.advance()
+
+    def finish(self, meanwhile: Callable[[], None] | None = None) -> Composite:
+        """Wait for the composite; ``meanwhile`` is called now and then, for other composites on their way."""
+        losses: list[ReadFailure] = []
+        doubts: list[ProbeVerdict] = []
+        bytes_read = requests = 0
+        while True:
+            attempt = self._attempt
+            attempt.finish(meanwhile)
+            bytes_read += attempt.bytes_read
+            requests += attempt.requests
+            doubts.extend(attempt.doubts)
+            if not attempt.failures:
+                break
+            lost = {failure.scene_id for failure in attempt.failures}
+            losses.extend(attempt.failures)
+            self._remaining = [scene for scene in self._remaining if scene.id not in lost]
+            self._attempt = self._try(self._remaining)
+        return Composite(
+            data=attempt.data,
+            bands=self._bands,
+            clear_count=attempt.clear_count,
+            reason=_reason(attempt.data, attempt.observed & (attempt.clear_count == 0), bool(losses)),
+            layers_seen=attempt.layers_seen,
+            layers_used=len(attempt.used),
+            n_scenes=sum(len(layer.scenes) for layer in attempt.used),
+            bytes_read=bytes_read,
+            requests=requests,
+            losses=tuple(losses),
+            unmasked=attempt.unmasked,
+            doubts=tuple(doubts),
+        )
 
 
 class _Attempt:
@@ -141,84 +197,135 @@ class _Attempt:
         self.bytes_read = self.requests = 0
         self.failures: tuple[ReadFailure, ...] = ()
         self.doubts: tuple[ProbeVerdict, ...] = ()
-        self._room = np.empty(0, np.uint16)
+        longitude = geobox.geographic_extent.centroid.coords[0][0] if scenes else 0.0
+        self._layers = group_layers(scenes, longitude)
+        self._factor = native_factor(scenes, geobox, MASK) if self._masked(scenes) else 1
+        self._states = np.empty(0, np.uint8)
+        self._looks = self._start_looks() if self._layers else []
+        """Reads of quality bands, with the positions of their layers; emptied when they have been taken in."""
+        self._reads: list[PendingRead] = []
+        """Reads of bands, in the order of the bands."""
+        self._rooms = [np.empty(0, np.uint16) for _ in range(BANDS_IN_FLIGHT)]
 
-    def run(self) -> None:
-        longitude = self.geobox.geographic_extent.centroid.coords[0][0] if self.scenes else 0.0
-        layers = group_layers(self.scenes, longitude)
-        if not layers:
+    def advance(self) -> None:
+        if self._looks and all(read.done() for _, read in self._looks):
+            self._take_looks()
+        if self.used and not self._reads and not self.failures:
+            self._start_bands(0)
+
+    def finish(self, meanwhile: Callable[[], None] | None = None) -> None:
+        if self._looks:
+            self._take_looks()
+        if not self.used or self.failures:
             return
-        factor = 1
-        if self._masked(self.scenes):
-            factor = native_factor(self.scenes, self.geobox, MASK)
-        states = self._states(layers, factor)
-        if self.failures:
-            return
-        self.layers_seen = int(np.count_nonzero(states.any(axis=(1, 2))))
-        self.clear_count = repeat(masking.clear_count(states), factor)
-        self.observed = repeat(masking.observed(states).astype(np.uint8), factor).astype(bool)
-        chosen = choose_layers(states, self.composite.max_scenes)
-        self.used = tuple(layers[i] for i in chosen)
-        if chosen:
-            self._composite(np.ascontiguousarray(states[chosen]), factor)
+        if kernels.METHODS[self.composite.method] == "bands":
+            self._composite_jointly(meanwhile)
+        else:
+            self._composite_by_band(meanwhile)
 
     def _masked(self, scenes: Sequence[Scene]) -> bool:
         return self.mask.enabled and all(scene.has_mask for scene in scenes)
 
-    def _read(
+    def _start(
         self, layers: Sequence[Layer], band: str, factor: int = 1, pad: int = 0, out: NDArray[Any] | None = None
-    ) -> NDArray[Any]:
+    ) -> PendingRead:
         """A band ``factor`` times coarser than the geobox, with ``pad`` of its pixels more on every side."""
         target, *ahead = (zoom_out(geobox, factor).pad(pad) for geobox in (self.geobox, *self.ahead))
-        read = self.reader.read(layers, target, band, resampling=self.composite.resampling, ahead=ahead, out=out)
+        return self.reader.start(layers, target, band, resampling=self.composite.resampling, ahead=ahead, out=out)
+
+    def _take(self, pending: PendingRead) -> NDArray[Any]:
+        read = pending.result()
         self.bytes_read += read.bytes_read
         self.requests += read.requests
         self.failures += read.failures
         self.doubts += read.doubts
         return read.data
 
-    def _states(self, layers: tuple[Layer, ...], factor: int) -> NDArray[np.uint8]:
-        """(layer, y/factor, x/factor) states, clouds dilated as if the image had no border."""
-        coarse = zoom_out(self.geobox, factor)
-        radius = round(self.mask.dilate_m / pixel_metres(coarse)) if self.mask.enabled else 0
-        rows, cols = coarse.shape.yx
-        with_mask = [i for i, layer in enumerate(layers) if self._masked(layer.scenes)]
-        without = [i for i in range(len(layers)) if i not in set(with_mask)]
-        states = np.zeros((len(layers), rows + 2 * radius, cols + 2 * radius), np.uint8)
-        if with_mask:
-            states[with_mask] = self._read([layers[i] for i in with_mask], MASK, factor, radius)
-        if without:
-            # No quality band: wherever there is data, the ground counts as seen. The caller warns.
-            data = self._read([layers[i] for i in without], self.bands[0], factor, radius)
-            states[without] = np.where(data > 0, CLEAR, NODATA).astype(np.uint8)
-            if self.mask.enabled:
-                self.unmasked = tuple(scene.id for i in without for scene in layers[i].scenes if not scene.has_mask)
-        if radius and with_mask and not self.failures:
-            states = masking.dilate(states, radius)[:, radius:-radius, radius:-radius]
-        elif radius:
-            states = states[:, radius:-radius, radius:-radius]
-        return np.ascontiguousarray(states)
+    def _start_looks(self) -> list[tuple[list[int], PendingRead]]:
+        """Begin to read what tells clear ground: quality bands, or else whether there is data at all."""
+        radius = self._radius()
+        with_mask = [i for i, layer in enumerate(self._layers) if self._masked(layer.scenes)]
+        without = [i for i in range(len(self._layers)) if i not in set(with_mask)]
+        return [
+            (which, self._start([self._layers[i] for i in which], band, self._factor, radius))
+            for which, band in ((with_mask, MASK), (without, self.bands[0]))
+            if which
+        ]
 
-    def _composite(self, states: NDArray[np.uint8], mask_factor: int) -> None:
-        if kernels.METHODS[self.composite.method] == "bands":
-            self._composite_jointly(states, mask_factor)
+    def _radius(self) -> int:
+        """Pixels by which clouds grow."""
+        metres = pixel_metres(zoom_out(self.geobox, self._factor))
+        return round(self.mask.dilate_m / metres) if self.mask.enabled else 0
+
+    def _take_looks(self) -> None:
+        """Turn the quality bands into states, clouds dilated as if the image had no border, and choose layers."""
+        radius, factor = self._radius(), self._factor
+        rows, cols = (n // factor + 2 * radius for n in self.geobox.shape.yx)
+        states = np.zeros((len(self._layers), rows, cols), np.uint8)
+        masked = False
+        for which, pending in self._looks:
+            read = self._take(pending)
+            if read.dtype == np.uint8:
+                states[which] = read
+                masked = True
+                continue
+            # No quality band: wherever there is data, the ground counts as seen. The caller warns.
+            states[which] = np.where(read > 0, CLEAR, NODATA).astype(np.uint8)
+            if self.mask.enabled:
+                scenes = [scene for i in which for scene in self._layers[i].scenes]
+                self.unmasked = tuple(scene.id for scene in scenes if not scene.has_mask)
+        self._looks = []
+        if self.failures:
             return
+        if radius and masked:
+            states = masking.dilate(states, radius)
+        if radius:
+            states = np.ascontiguousarray(states[:, radius:-radius, radius:-radius])
+        self.layers_seen = int(np.count_nonzero(states.any(axis=(1, 2))))
+        self.clear_count = repeat(masking.clear_count(states), factor)
+        self.observed = repeat(masking.observed(states).astype(np.uint8), factor).astype(bool)
+        chosen = choose_layers(states, self.composite.max_scenes)
+        self.used = tuple(self._layers[i] for i in chosen)
+        self._states = np.ascontiguousarray(states[chosen])
+
+    def _start_bands(self, done: int) -> None:
+        """Keep ``BANDS_IN_FLIGHT`` bands on their way beyond the ``done`` ones."""
+        joint = kernels.METHODS[self.composite.method] == "bands"
+        for i in range(len(self._reads), min(done + BANDS_IN_FLIGHT, len(self.bands))):
+            factor = 1 if joint else self._band_factor(self.bands[i])
+            self._reads.append(self._start(self.used, self.bands[i], factor, out=self._room(i, factor)))
+
+    def _band_factor(self, band: str) -> int:
         scenes = [scene for layer in self.used for scene in layer.scenes]
+        return math.gcd(native_factor(scenes, self.geobox, band), self._factor)
+
+    def _next_band(self, i: int, meanwhile: Callable[[], None] | None) -> NDArray[np.uint16]:
+        """Band ``i`` of all layers, while the next ones are being read. It holds until ``BANDS_IN_FLIGHT`` on."""
+        self._start_bands(i)
+        if meanwhile is not None:
+            meanwhile()
+        stack: NDArray[np.uint16] = self._take(self._reads[i])
+        if self.failures:
+            for pending in self._reads[i + 1 :]:
+                self._take(pending)
+        return stack
+
+    def _composite_by_band(self, meanwhile: Callable[[], None] | None) -> None:
         for i, band in enumerate(self.bands):
-            factor = math.gcd(native_factor(scenes, self.geobox, band), mask_factor)
-            stack = self._read(self.used, band, factor, out=self._stack(factor))
+            stack = self._next_band(i, meanwhile)
             if self.failures:
                 return
-            image = self._reduce(stack, states, mask_factor // factor)
+            factor = self._band_factor(band)
+            image = self._reduce(stack, self._states, self._factor // factor)
             self.data[i] = repeat(image, factor) if factor > 1 else image
 
-    def _stack(self, factor: int) -> NDArray[np.uint16]:
-        """Room for one band of all layers, the same for every band: fresh pages cost as much as the composite."""
+    def _room(self, i: int, factor: int) -> NDArray[np.uint16]:
+        """Room for one band of all layers, used in turn: fresh pages cost as much as the composite."""
         shape = (len(self.used), *zoom_out(self.geobox, factor).shape.yx)
-        size = math.prod(shape)
-        if size > self._room.size:
-            self._room = np.empty(size, np.uint16)
-        return self._room[:size].reshape(shape)
+        size, turn = math.prod(shape), i % BANDS_IN_FLIGHT
+        if size > self._rooms[turn].size:
+            self._rooms[turn] = np.empty(size, np.uint16)
+        return self._rooms[turn][:size].reshape(shape)
 
     def _reduce(self, stack: NDArray[np.uint16], states: NDArray[np.uint8], factor: int) -> NDArray[np.uint16]:
         match self.composite.method:
@@ -229,15 +336,15 @@ class _Attempt:
             case _:
                 return kernels.median(stack, states, factor)
 
-    def _composite_jointly(self, states: NDArray[np.uint8], mask_factor: int) -> None:
+    def _composite_jointly(self, meanwhile: Callable[[], None] | None) -> None:
         """Methods that choose one date, or one point in spectral space, for all bands at once."""
-        shape = self.geobox.shape.yx
-        stack = np.zeros((len(self.used), len(self.bands), *shape), np.uint16)
-        for i, band in enumerate(self.bands):
-            stack[:, i] = self._read(self.used, band)
+        stack = np.empty((len(self.used), len(self.bands), *self.geobox.shape.yx), np.uint16)
+        for i in range(len(self.bands)):
+            stack[:, i] = self._next_band(i, meanwhile)
             if self.failures:
                 return
-        full = np.ascontiguousarray(repeat(states, mask_factor)) if mask_factor > 1 else states
+        states = self._states
+        full = np.ascontiguousarray(repeat(states, self._factor)) if self._factor > 1 else states
         reduce = kernels.geomedian if self.composite.method == "geomedian" else kernels.medoid
         self.data = reduce(stack, full)
 
@@ -266,59 +373,6 @@ def choose_layers(states: NDArray[np.uint8], limit: int) -> list[int]:
                 looks -= states[chosen[victim]] == CLEAR
                 chosen[victim] = candidate
     return sorted(chosen)
-
-
-def native_factor(scenes: Sequence[Scene], geobox: GeoBox, band: str) -> int:
-    """How many times coarser than the geobox a band can be read without changing a single pixel.
-
-    A 20 m band on a 10 m mosaic is read and composited at 20 m, and each pixel repeated 2 x 2 afterwards: the
-    same values for a quarter of the work. It holds only where every scene lies on the coarser lattice; a scene
-    that must be warped is warped straight to the geobox.
-    """
-    factor = 0
-    target = geobox.resolution.x
-    for scene in scenes:
-        asset = scene.bands.get(band)
-        if asset is None or asset.transform is None or geobox.crs is None or str(geobox.crs) != scene.crs:
-            return 1
-        size, _, left, _, negative, top = asset.transform
-        ratio = round(size / target)
-        aligned = (
-            ratio >= 1
-            and _whole(size / (ratio * target), 1.0)
-            and _whole(-negative / (ratio * target), 1.0)
-            and _whole_number((geobox.transform.c - left) / size)
-            and _whole_number((top - geobox.transform.f) / size)
-        )
-        if not aligned:
-            return 1
-        factor = math.gcd(factor, ratio)
-    rows, cols = geobox.shape.yx
-    return math.gcd(factor, rows, cols) or 1
-
-
-def zoom_out(geobox: GeoBox, factor: int) -> GeoBox:
-    """The same ground with pixels ``factor`` times as large; the shape must divide."""
-    if factor == 1:
-        return geobox
-    rows, cols = geobox.shape.yx
-    return GeoBox((rows // factor, cols // factor), geobox.affine * Affine.scale(factor), geobox.crs)
-
-
-def pixel_metres(geobox: GeoBox) -> float:
-    """Pixel size in metres; degrees are counted at the equator's length."""
-    size = abs(geobox.resolution.y)
-    if geobox.crs is not None and geobox.crs.geographic:
-        return float(size * METRES_PER_DEGREE)
-    return float(size)
-
-
-def _whole(value: float, wanted: float) -> bool:
-    return abs(value - wanted) < 1e-6
-
-
-def _whole_number(value: float) -> bool:
-    return abs(value - round(value)) < 0.01
 
 
 def _reason(data: NDArray[np.uint16], clouded: NDArray[np.bool_], losses: bool) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minescale.engine.lanes import Lanes
+from minescale.engine.lanes import Lanes, Turn
 from minescale.engine.task import FillJob, FillResult, TileJob, TileResult
 from minescale.planning.plan import ScanPlan
 from minescale.planning.pyramid import Survivors, audit_sample
@@ -59,6 +59,9 @@ class Agenda:
         turn = self._ready.pop(worker)
         if isinstance(turn, FillJob):
             return turn
+        return self._job(turn)
+
+    def _job(self, turn: Turn) -> TileJob:
         index = self._fine if turn.key.level == 0 else self._coarse
         return TileJob(
             run_dir=self._run_dir,
@@ -68,6 +71,7 @@ class Agenda:
             key=turn.key,
             scenes=index.scenes(turn.key, self.plan.periods[turn.time]),
             ahead=turn.ahead,
+            following=self._job(turn.following) if turn.following else None,
         )
 
     def finish(self, result: TileResult | FillResult) -> None:

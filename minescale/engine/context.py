@@ -6,8 +6,9 @@ Jobs travel as a few numbers; everything heavy is loaded once per process from t
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from minescale.cube.compose import Composing
 from minescale.engine.heap import keep_freed_memory
 from minescale.errors import ModelError
 from minescale.models.package import ModelPackage, load_package
@@ -17,6 +18,7 @@ from minescale.planning.run_dir import RunDir
 from minescale.sources.access import Access
 from minescale.sources.reader import Reader
 from minescale.store.mosaic import Mosaic
+from minescale.types import TileKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +28,21 @@ class WorkerContext:
     reader: Reader
     packages: tuple[ModelPackage, ...]
     """By level, finest first."""
+    coming: dict[tuple[int, TileKey], Composing] = field(default_factory=dict)
+    """Composites of tiles to come, by period and tile."""
+
+    def expect(self, time: int, key: TileKey, composing: Composing) -> None:
+        """Keep what was begun for a tile to come. What nobody came for in time, as it went elsewhere, is dropped."""
+        self.coming[time, key] = composing
+        while len(self.coming) > _EXPECTED:
+            self.coming.pop(next(iter(self.coming)), None)
 
     def predictor(self, level: int) -> Predictor:
         return load_predictor(self.packages[level])
 
 
+_EXPECTED = 2
+"""Composites begun ahead that a process keeps."""
 _contexts: dict[tuple[str, str], WorkerContext] = {}
 _lock = threading.Lock()
 

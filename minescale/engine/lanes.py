@@ -26,6 +26,8 @@ class Turn:
     key: TileKey
     ahead: tuple[TileKey, ...]
     """Neighbours that the same worker is to do next."""
+    following: Turn | None = None
+    """The tile after this one, where that is known."""
 
 
 class Lanes(Generic[T]):
@@ -63,14 +65,24 @@ class Lanes(Generic[T]):
         job = lane.popleft()
         if not isinstance(job, tuple):
             return job
-        time, key = job
-        soon = (lane[i] for i in range(min(len(lane), STRIP + 1)))
-        return Turn(time, key, tuple(other[1] for other in soon if isinstance(other, tuple) and _touch(job, other)))
+        return _turn(job, lane, 0, self._following(lane))
+
+    def _following(self, lane: deque[tuple[int, TileKey] | T]) -> Turn | None:
+        if not lane or not isinstance(lane[0], tuple):
+            return None
+        return _turn(lane[0], lane, 1, None)
 
     def _far_half(self) -> deque[tuple[int, TileKey] | T]:
         longest = max(self._own.values(), key=len)
         taken = [longest.pop() for _ in range((len(longest) + 1) // 2)]
         return deque(reversed(taken))
+
+
+def _turn(tile: tuple[int, TileKey], lane: deque[tuple[int, TileKey] | T], start: int, following: Turn | None) -> Turn:
+    """The turn of a tile that ``lane[start:]`` comes after."""
+    soon = (lane[i] for i in range(start, min(len(lane), start + STRIP + 1)))
+    ahead = tuple(other[1] for other in soon if isinstance(other, tuple) and _touch(tile, other))
+    return Turn(*tile, ahead, following)
 
 
 def _touch(a: tuple[int, TileKey], b: tuple[int, TileKey]) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from minescale.cube.compose import Composite, compose
+from minescale.cube.compose import Composing, Composite, begin
 from minescale.engine.context import WorkerContext, worker_context
 from minescale.models.windows import predict_tile
 from minescale.planning.pyramid import child_scores
@@ -35,6 +35,8 @@ class TileJob:
     """Positions in the run's scene table."""
     ahead: tuple[TileKey, ...] = ()
     """Neighbours that the same worker is to do next."""
+    following: TileJob | None = None
+    """The worker's next tile: its reads begin while this one is worked on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +106,22 @@ def compose_tile(job: TileJob) -> ComposedTile:
     """The CPU half: read the tile's scenes, halo included, and composite them."""
     started, cpu = clock.perf_counter(), clock.process_time()
     context = worker_context(job.run_dir, job.run_id, job.access)
+    composing = context.coming.pop((job.time, job.key), None) or _begin(context, job)
+    if job.following is None:
+        composite = composing.finish()
+    else:
+        following = _begin(context, job.following)
+        composite = composing.finish(meanwhile=following.advance)
+        context.expect(job.following.time, job.following.key, following)
+    return ComposedTile(
+        composite=composite, seconds=clock.perf_counter() - started, cpu_seconds=clock.process_time() - cpu
+    )
+
+
+def _begin(context: WorkerContext, job: TileJob) -> Composing:
     plan = context.plan
     level = plan.levels[job.key.level]
-    composite = compose(
+    return begin(
         [plan.scenes[i] for i in job.scenes],
         plan.grid.tile_geobox(job.key, level.halo),
         level.bands,
@@ -115,9 +130,6 @@ def compose_tile(job: TileJob) -> ComposedTile:
         mask=plan.config.mask,
         composite=plan.config.composite,
         ahead=[plan.grid.tile_geobox(key, level.halo) for key in job.ahead],
-    )
-    return ComposedTile(
-        composite=composite, seconds=clock.perf_counter() - started, cpu_seconds=clock.process_time() - cpu
     )
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from minescale.config import CompositeConfig
-from minescale.cube.compose import METRES_PER_DEGREE, compose
+from minescale.cube.compose import compose
+from minescale.cube.nesting import METRES_PER_DEGREE
 from minescale.outputs.picture_scenes import TRUE_COLOUR, picture_bands, picture_scenes
 from minescale.planning.plan import MOSAIC_FILE, ScanPlan
 from minescale.planning.run_dir import RunDir

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from minescale.config import Config
+from minescale.cube.compose import BANDS_IN_FLIGHT
 from minescale.errors import PlanTooLarge
 from minescale.kernels.composite import METHODS
 from minescale.sources.handles import BYTES_PER_THREAD
@@ -21,6 +22,8 @@ TORCH_BYTES = 260 * _MB
 """What importing torch and running a first batch adds."""
 ALLOCATOR_BYTES = 120 * _MB
 """Freed memory in gaps between blocks in use, which the allocator keeps for the next tile; it settles there."""
+_TILES = 2
+"""The tile that is worked on, and the one whose reads have begun."""
 HANDLE_OVERHEAD = 1.5
 """Memory of open images beyond the decoded blocks they hold."""
 WINDOW_COPIES = 3
@@ -80,11 +83,11 @@ def project_memory(
         reuse=config.read.reuse_mb * _MB,
         handles=int(config.read.threads * BYTES_PER_THREAD * HANDLE_OVERHEAD),
         # states, their dilated copy and the chosen ones
-        states=3 * layers * mask_pixels,
-        # one band at a time, or all of them beside the one being read
-        stack=used * pixels * 2 * (n_bands + 1 if joint else 1),
+        states=3 * layers * mask_pixels * _TILES,
+        # the bands on their way, beside all of them where the method takes them together
+        stack=used * pixels * 2 * (BANDS_IN_FLIGHT * _TILES + (n_bands if joint else 0)),
         windows=config.read.threads * pixels * 2 * WINDOW_COPIES + TABLES * pixels * 4,
-        composite=n_bands * pixels * 2 + pixels * (2 + 1 + 1),
+        composite=(n_bands * pixels * 2 + pixels * (2 + 1 + 1)) * _TILES,
         model=model_bytes,
     )
 

@@ -22,7 +22,7 @@ from minescale.sources.windows import Window, blocks
 Address = Callable[[], str]
 """Gives the address to open now, signed."""
 
-BYTES_PER_THREAD = 16 << 20
+BYTES_PER_THREAD = 8 << 20
 """What a thread's open images may hold: GDAL keeps one decoded block for each, so large blocks mean fewer images."""
 _UNKNOWN_RATIO = 0.5
 """Compressed share of a block's size assumed where the format does not tell."""

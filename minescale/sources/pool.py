@@ -1,7 +1,7 @@
 """Read threads of a process: more of them than cores, because reads wait for the network.
 
-Each thread has its own queue, and job ``i`` of every call goes to thread ``i`` (modulo their number). Layers come in
-the same order for neighbouring tiles, so a thread meets the same files again and its open handles serve.
+Each thread has its own queue, and jobs of one name always go to one thread: it meets the same files again, and its
+open handles serve.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
+from zlib import crc32
 
 T = TypeVar("T")
 
@@ -18,12 +19,16 @@ _threads: dict[tuple[int, int], ThreadPoolExecutor] = {}
 _lock = threading.Lock()
 
 
-def run_all(jobs: Sequence[Callable[[], T]], threads: int) -> list[T]:
-    """Run ``jobs`` on the process's read threads; results in the order of the jobs.
+def start_all(jobs: Sequence[tuple[str, Callable[[], T]]], threads: int) -> list[Future[T]]:
+    """Queue (name, job) pairs on the process's read threads; futures in their order."""
+    return [_thread(crc32(name.encode()) % max(threads, 1)).submit(job) for name, job in jobs]
+
+
+def gather(futures: Sequence[Future[T]]) -> list[T]:
+    """Results of :func:`start_all`.
 
     All jobs have ended when it returns or raises, so none still writes to an array the caller gave up.
     """
-    futures = [_thread(i % max(threads, 1)).submit(job) for i, job in enumerate(jobs)]
     try:
         wait(futures)
     except BaseException:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -36,7 +37,7 @@ from minescale.sources.failures import (
     max_attempts,
 )
 from minescale.sources.placement import Geometry
-from minescale.sources.pool import run_all
+from minescale.sources.pool import gather, start_all
 from minescale.sources.probe import DARK_BANDS, ProbeVerdict, probe_offset
 from minescale.sources.scenes import BandAsset, Layer, Scene
 
@@ -71,6 +72,29 @@ class _Tally:
     doubts: tuple[ProbeVerdict, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class PendingRead:
+    """A read on its way."""
+
+    _data: NDArray[Any]
+    _futures: Sequence[Future[_Tally]]
+
+    def done(self) -> bool:
+        """Whether :meth:`result` would not wait."""
+        return all(future.done() for future in self._futures)
+
+    def result(self) -> BandRead:
+        """Wait for the read."""
+        tallies = gather(self._futures)
+        return BandRead(
+            data=self._data,
+            bytes_read=sum(t.bytes_read for t in tallies),
+            requests=sum(t.requests for t in tallies),
+            failures=tuple(f for t in tallies for f in t.failures),
+            doubts=tuple(d for t in tallies for d in t.doubts),
+        )
+
+
 class Reader:
     """Reads bands. Holds only values: making one does no I/O, it can be pickled and shared by threads."""
 
@@ -88,7 +112,20 @@ class Reader:
         out: NDArray[Any] | None = None,
         ahead: Sequence[GeoBox] = (),
     ) -> BandRead:
-        """One band of ``layers`` on ``geobox``.
+        """:meth:`start` and wait."""
+        return self.start(layers, geobox, band, resampling=resampling, out=out, ahead=ahead).result()
+
+    def start(
+        self,
+        layers: Sequence[Layer],
+        geobox: GeoBox,
+        band: str,
+        *,
+        resampling: str = "nearest",
+        out: NDArray[Any] | None = None,
+        ahead: Sequence[GeoBox] = (),
+    ) -> PendingRead:
+        """Begin to read one band of ``layers`` on ``geobox``.
 
         Each layer is one chain, read by one thread: its scenes are fused in order, the first with data wins,
         so the result never depends on timing. A scene that does not touch the geobox costs nothing. A scene
@@ -118,15 +155,8 @@ class Reader:
             )
         plan = [[(scene, *band_asset(scene, band)) for scene in layer.scenes] for layer in layers]
         geometry = Geometry(geobox, "nearest" if band == MASK else resampling, ahead)
-        jobs = [partial(self._read_layer, chain, geometry, out[i]) for i, chain in enumerate(plan)]
-        tallies = run_all(jobs, self.config.threads)
-        return BandRead(
-            data=out,
-            bytes_read=sum(t.bytes_read for t in tallies),
-            requests=sum(t.requests for t in tallies),
-            failures=tuple(f for t in tallies for f in t.failures),
-            doubts=tuple(d for t in tallies for d in t.doubts),
-        )
+        jobs = [(chain[0][2].href, partial(self._read_layer, chain, geometry, out[i])) for i, chain in enumerate(plan)]
+        return PendingRead(out, start_all(jobs, self.config.threads))
 
     def _read_layer(
         self, chain: Sequence[tuple[Scene, str, BandAsset]], geometry: Geometry, out: NDArray[Any]

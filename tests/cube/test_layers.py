@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from shapely import box
 
-from minescale.cube.compose import choose_layers, native_factor, pixel_metres, zoom_out
+from minescale.cube.compose import choose_layers
+from minescale.cube.nesting import native_factor, pixel_metres, zoom_out
 from minescale.sensors import CLEAR, OBSCURED
 from minescale.sources.scenes import BandAsset, Scene, group_layers, solar_day, source_anchor
 

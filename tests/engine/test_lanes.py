@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,6 +46,9 @@ def test_a_worker_goes_down_a_strip_column_by_column() -> None:
     assert [(t.key.y, t.key.x) for t in turns] == [(y, x) for x in range(3) for y in range(4)]
     assert turns[1].ahead == (TileKey(0, 2, 0), TileKey(0, 0, 1), TileKey(0, 1, 1), TileKey(0, 2, 1))
     assert turns[-1].ahead == ()
+    for turn, after in pairwise(turns):
+        assert turn.following == Turn(after.time, after.key, after.ahead), "its reads can begin"
+    assert turns[-1].following is None
 
 
 def test_an_idle_worker_takes_the_far_half_of_the_longest_lane() -> None:

@@ -1,0 +1,190 @@
+"""The results page from stored figures: ``python benchmarks/page.py`` writes ``benchmarks/results/README.md``.
+
+Every figure is a ratio or stands beside the one it is compared with; spreads are minimum and maximum over the rounds.
+A part whose JSON is not there is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+OURS = "minescale flat"
+
+
+def spread(values: list[float], digits: int = 1) -> str:
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def idioms(found: dict[str, Any]) -> str:
+    runs, case = found["runs"], found["case"]
+    ours = runs[OURS]
+    rows = []
+    for name, values in runs.items():
+        # Rounds are interleaved: ratios are taken within a round.
+        ratio = {
+            key: spread([other[key] / own[key] for other, own in zip(values, ours, strict=True)], 2)
+            for key in ("wall_s", "cpu_s", "peak_rss")
+        }
+        share = found["agreement"][name]
+        rows.append(
+            [
+                name,
+                spread([v["wall_s"] for v in values]),
+                spread([v["cpu_s"] for v in values]),
+                f"{statistics.median(v['bytes'] for v in values) / 1e6:.0f}",
+                f"{statistics.median(v['peak_rss'] for v in values) / 1e6:.0f}",
+                ratio["wall_s"],
+                ratio["cpu_s"],
+                ratio["peak_rss"],
+                f"{share['own_grid']:.5f} / {share['near']:.5f}",
+            ]
+        )
+    _bars({name: [v["wall_s"] for v in values] for name, values in runs.items()}, "idioms.png")
+    head = ["variant", "wall s", "CPU s", "MB read", "peak MB", "wall ×", "CPU ×", "peak ×", "agrees"]
+    rounds = len(ours)
+    return f"""## The whole job beside the usual idioms
+
+{case["shape"][0]} x {case["shape"][1]} px, two UTM zones, 12 dates, five bands and the quality band, the same index
+model for all, {case["workers"]} Dask workers of one thread, JIT warm for all; {rounds} interleaved rounds, median
+(minimum-maximum). × is the variant over {OURS}, taken within a round. *Agrees*: share of pixels equal to ours where
+nothing is warped / equal up to the neighbouring pixels' values where another zone is warped. From `idioms.py`.
+
+{table(head, rows)}
+
+![Wall seconds by variant](idioms.png)
+"""
+
+
+def floor(found: dict[str, Any]) -> str:
+    runs, noted = found["runs"], found["amplification"]
+    rows = [
+        [name, spread([v["wall_s"] for v in values]), spread([v["cpu_s"] for v in values])]
+        for name, values in runs.items()
+    ]
+    scans = runs["scan file"]
+    base = [v["cpu_s"] for v in runs["GDAL file"]]
+    ratio = [(v["cpu_s"] - v["stages"]["model"]) / b for v, b in zip(scans, base, strict=True)]
+    whole = statistics.median(v["cpu_s"] for v in scans)
+    stages = {name: statistics.median(v["stages"].get(name, 0.0) for v in scans) / whole for name in scans[0]["stages"]}
+    shares = sorted(stages.items(), key=lambda item: -item[1])
+    near, far = ([v["wall_s"] for v in runs[f"scan http {ms} ms"]] for ms in (0, 60))
+    return f"""## Beside the plain decode of the same windows
+
+One process, from `floor.py`; *scan* is everything, the other rows only decode the windows that the scan decodes.
+
+{table(["", "wall s", "CPU s"], rows)}
+
+- CPU outside the model over the decode floor: {spread(ratio, 2)}.
+- Bytes read over distinct blocks: {noted["bytes"] / noted["unique_bytes"]:.2f}
+  (without the store of shared blocks {noted["touched_bytes"] / noted["unique_bytes"]:.2f}).
+- 60 ms before every answer: wall × {spread([f / n for f, n in zip(far, near, strict=True)], 2)}.
+
+{table(["stage", "share of CPU"], [[name, f"{share:.1%}"] for name, share in shares])}
+"""
+
+
+def pyramid(found: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"{run['seed']} ({run['mine_share']:.2%})",
+            f"{run['pyramid']['tiles_with_mines']:.1%}",
+            f"{run['pyramid']['recall_of_mine_area']:.4f}",
+            f"{run['pyramid']['survivors']:.1%}",
+            f"{run['flat']['bytes'] / run['pyramid']['bytes']:.2f}",
+            f"{run['flat']['wall_s'] / run['pyramid']['wall_s']:.2f}",
+            f"{run['flat']['cpu_s'] / run['pyramid']['cpu_s']:.2f}",
+        ]
+        for run in found["runs"]
+    ]
+    head = ["region (mines)", "tiles with mines", "recall of mine area", "survivors", "bytes ×", "wall ×", "CPU ×"]
+    return f"""## Coarse to fine
+
+The `demo` package, forced to use its screen; × is flat over pyramid, one run each. The regions are synthetic: recall
+here is no evidence of skill on real ground. From `pyramid.py`.
+
+{table(head, rows)}
+"""
+
+
+def scale(found: dict[str, Any]) -> str:
+    rows = [
+        [
+            run["area"],
+            f"{run['workers']:,.0f}",
+            f"{run['tiles']:,.0f}",
+            f"{run['jobs']:,.0f}",
+            f"{run['plan_s']:.1f}",
+            f"{run['ms_per_tile']:.3f}",
+            f"{run['driver_share']:.2%}",
+            f"{run['peak_rss'] / 1e6:,.0f}",
+        ]
+        for run in found["runs"]
+    ]
+    head = ["bounding box", "workers", "tiles", "tasks", "plan s", "ms CPU per tile", "driver busy", "driver peak MB"]
+    dask = ", ".join(f"{run['ms_per_task_wall']:.2f} ms with {run['workers']} workers" for run in found["dask"])
+    return f"""## Countries, simulated
+
+The real planner and driver against a simulated cluster, {found["tile_size"]} px tiles, from `scale.py`. A real Dask
+scheduler with idle workers in one process takes per task: {dask}.
+
+{table(head, rows)}
+"""
+
+
+def _bars(values: dict[str, list[float]], name: str) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 2.4), layout="constrained")
+    middles = [statistics.median(v) for v in values.values()]
+    low = [m - min(v) for m, v in zip(middles, values.values(), strict=True)]
+    high = [max(v) - m for m, v in zip(middles, values.values(), strict=True)]
+    colours = ["#1b6b93" if key == OURS else "#b5b5b5" for key in values]
+    bars = axes.barh(list(values), middles, xerr=[low, high], color=colours, ecolor="#444444", capsize=3)
+    axes.bar_label(bars, [f"{m:.0f} s" for m in middles], padding=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("wall seconds")
+    axes.set_xlim(0, max(map(max, values.values())) * 1.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(RESULTS / name, dpi=120, metadata={"Software": None})
+    plt.close(figure)
+
+
+PARTS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "idioms": idioms,
+    "floor": floor,
+    "pyramid": pyramid,
+    "scale": scale,
+}
+
+
+def main() -> None:
+    sections = [
+        part(json.loads(file.read_text()))
+        for name, part in PARTS.items()
+        if (file := RESULTS / f"{name}.json").exists()
+    ]
+    machine = RESULTS / "machine.txt"
+    about = machine.read_text().strip() if machine.exists() else "not described"
+    text = f"""# Results
+
+Written by `python benchmarks/page.py` from the JSON beside it. Machine: {about}
+
+"""
+    (RESULTS / "README.md").write_text(text + "\n".join(sections))
+
+
+if __name__ == "__main__":
+    main()
