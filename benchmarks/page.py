@@ -1,4 +1,4 @@
-"""The results page from stored figures: ``python benchmarks/page.py`` writes ``benchmarks/results/README.md``.
+"""The results page from stored figures: ``python benchmarks/page.py [FOLDER]`` writes ``README.md`` beside them.
 
 Every figure is a ratio or stands beside the one it is compared with; spreads are minimum and maximum over the rounds.
 A part whose JSON is not there is left out.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
 OURS = "minescale flat"
 
 
@@ -25,7 +25,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def idioms(found: dict[str, Any]) -> str:
+def idioms(found: dict[str, Any], folder: Path) -> str:
     runs, case = found["runs"], found["case"]
     ours = runs[OURS]
     rows = []
@@ -49,7 +49,7 @@ def idioms(found: dict[str, Any]) -> str:
                 f"{share['own_grid']:.5f} / {share['near']:.5f}",
             ]
         )
-    _bars({name: [v["wall_s"] for v in values] for name, values in runs.items()}, "idioms.png")
+    _bars({name: [v["wall_s"] for v in values] for name, values in runs.items()}, folder / "idioms.png")
     head = ["variant", "wall s", "CPU s", "MB read", "peak MB", "wall ×", "CPU ×", "peak ×", "agrees"]
     rounds = len(ours)
     return f"""## The whole job beside the usual idioms
@@ -65,7 +65,7 @@ nothing is warped / equal up to the neighbouring pixels' values where another zo
 """
 
 
-def floor(found: dict[str, Any]) -> str:
+def floor(found: dict[str, Any], _: Path) -> str:
     runs, noted = found["runs"], found["amplification"]
     rows = [
         [name, spread([v["wall_s"] for v in values]), spread([v["cpu_s"] for v in values])]
@@ -93,7 +93,7 @@ One process, from `floor.py`; *scan* is everything, the other rows only decode t
 """
 
 
-def pyramid(found: dict[str, Any]) -> str:
+def pyramid(found: dict[str, Any], _: Path) -> str:
     rows = [
         [
             f"{run['seed']} ({run['mine_share']:.2%})",
@@ -116,7 +116,7 @@ here is no evidence of skill on real ground. From `pyramid.py`.
 """
 
 
-def scale(found: dict[str, Any]) -> str:
+def scale(found: dict[str, Any], _: Path) -> str:
     rows = [
         [
             run["area"],
@@ -141,7 +141,7 @@ scheduler with idle workers in one process takes per task: {dask}.
 """
 
 
-def _bars(values: dict[str, list[float]], name: str) -> None:
+def _bars(values: dict[str, list[float]], file: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -158,11 +158,11 @@ def _bars(values: dict[str, list[float]], name: str) -> None:
     axes.set_xlabel("wall seconds")
     axes.set_xlim(0, max(map(max, values.values())) * 1.15)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(RESULTS / name, dpi=120, metadata={"Software": None})
+    figure.savefig(file, dpi=120, metadata={"Software": None})
     plt.close(figure)
 
 
-PARTS: dict[str, Callable[[dict[str, Any]], str]] = {
+PARTS: dict[str, Callable[[dict[str, Any], Path], str]] = {
     "idioms": idioms,
     "floor": floor,
     "pyramid": pyramid,
@@ -171,19 +171,18 @@ PARTS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "results"
     sections = [
-        part(json.loads(file.read_text()))
+        part(json.loads(file.read_text()), folder)
         for name, part in PARTS.items()
-        if (file := RESULTS / f"{name}.json").exists()
+        if (file := folder / f"{name}.json").exists()
     ]
-    machine = RESULTS / "machine.txt"
+    if not sections:
+        sys.exit(f"{folder} holds none of {', '.join(f'{name}.json' for name in PARTS)}")
+    machine = folder / "machine.txt"
     about = machine.read_text().strip() if machine.exists() else "not described"
-    text = f"""# Results
-
-Written by `python benchmarks/page.py` from the JSON beside it. Machine: {about}
-
-"""
-    (RESULTS / "README.md").write_text(text + "\n".join(sections))
+    head = f"# Results\n\nWritten by `python benchmarks/page.py` from the JSON beside it. Machine: {about}\n\n"
+    (folder / "README.md").write_text(head + "\n".join(sections))
 
 
 if __name__ == "__main__":

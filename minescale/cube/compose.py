@@ -289,7 +289,7 @@ class _Attempt:
         self._states = np.ascontiguousarray(states[chosen])
 
     def _start_bands(self, done: int) -> None:
-        """Keep ``BANDS_IN_FLIGHT`` bands on their way beyond the ``done`` ones."""
+        """Have ``BANDS_IN_FLIGHT`` bands on their way after the ``done`` first ones."""
         joint = kernels.METHODS[self.composite.method] == "bands"
         for i in range(len(self._reads), min(done + BANDS_IN_FLIGHT, len(self.bands))):
             factor = 1 if joint else self._band_factor(self.bands[i])
@@ -300,7 +300,7 @@ class _Attempt:
         return math.gcd(native_factor(scenes, self.geobox, band), self._factor)
 
     def _next_band(self, i: int, meanwhile: Callable[[], None] | None) -> NDArray[np.uint16]:
-        """Band ``i`` of all layers, while the next ones are being read. It holds until ``BANDS_IN_FLIGHT`` on."""
+        """Band ``i`` of all layers, while the next ones are read; its array serves again ``BANDS_IN_FLIGHT`` later."""
         self._start_bands(i)
         if meanwhile is not None:
             meanwhile()

@@ -24,6 +24,8 @@ Address = Callable[[], str]
 
 BYTES_PER_THREAD = 8 << 20
 """What a thread's open images may hold: GDAL keeps one decoded block for each, so large blocks mean fewer images."""
+_WHOLE_BYTES = 64 << 20
+"""Where the blocks under a window are larger than this, as in an untiled image, only the window is held."""
 _UNKNOWN_RATIO = 0.5
 """Compressed share of a block's size assumed where the format does not tell."""
 
@@ -61,11 +63,13 @@ class Image:
         blocks that an earlier call kept are not read again.
         """
         grid = blocks(window, self.block_shape)
+        whole = self._extent(grid)
+        if whole.shape[0] * whole.shape[1] * _itemsize(self.dtype) > _WHOLE_BYTES:
+            return self._load(window), *self._cost(grid)
         held = reuse.take(self._key, grid) if budget else {}
         kept = [b for b in grid if any(self._extent([b]).meets(other) for other in ahead)] if budget else []
         if not held and not kept:
             return self._load(window), *self._cost(grid)
-        whole = self._extent(grid)
         data = np.empty(whole.shape, self.dtype)
         missing = [block for block in grid if block not in held]
         loaded: list[tuple[int, int]] = []
