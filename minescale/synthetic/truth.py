@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import shapes
 from scipy.ndimage import label as label_parts
 from shapely.geometry import shape as to_shape
@@ -48,8 +50,11 @@ def write_truth(folder: Path, ground: Ground, geometry: Geometry, looks: tuple[L
 def _features(truth: NDArray[np.uint8], transform: Affine, crs: str, looks: tuple[Look, ...]) -> dict[str, object]:
     labels, count = label_parts(truth > 0, structure=np.ones((3, 3)))
     pieces: dict[int, list[object]] = {}
-    for geometry, value in shapes(labels.astype(np.int32), mask=labels > 0, transform=transform, connectivity=4):
-        pieces.setdefault(int(value), []).append(to_shape(geometry))
+    with warnings.catch_warnings():
+        # rasterio warns of its own scratch image; the shapes carry our transform.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        for geometry, value in shapes(labels.astype(np.int32), mask=labels > 0, transform=transform, connectivity=4):
+            pieces.setdefault(int(value), []).append(to_shape(geometry))
     n = len(looks)
     histogram = np.zeros((count + 1, n + 1), np.int64)
     np.add.at(histogram, (labels[labels > 0], truth[labels > 0]), 1)
