@@ -96,9 +96,9 @@ def record(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
     touched = Counter[str]()
     load, read = Image._load, Image.read
 
-    def noting_load(self: Any, window: Any) -> Any:
+    def noting_load(self: Any, window: Any, *room: Any) -> Any:
         windows.append([self.href, self.overview, window.row0, window.row1, window.col0, window.col1])
-        return load(self, window)
+        return load(self, window, *room)
 
     def noting_read(self: Any, window: Any, ahead: Any = (), budget: int = 0) -> Any:
         from minescale.sources.windows import blocks

@@ -148,7 +148,7 @@ def scenes_over(bbox: tuple[float, float, float, float], dates: int) -> tuple[An
                         id=name,
                         collection="sentinel-2-l2a",
                         provider="other",
-                        sensor="sentinel2-l2a",
+                        sensor="sentinel-2-l2a",
                         platform="sentinel-2a",
                         datetime=dt.datetime(2024, 1, 5, tzinfo=dt.UTC) + dt.timedelta(days=30 * day),
                         crs=crs,
