@@ -132,8 +132,8 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
             again = np.clip(np.bincount(runs, counts) - once, 0, None)
             shared += size * float((again * np.bincount(runs, use) / np.bincount(runs)).sum())
     n_tiles = len(index) * len(plan.periods)
-    # What a tile shares with its neighbours is kept until the next column of the strip.
-    held = STRIP * shared[2] / max(n_tiles, 1)
+    # About half of what a tile shares is kept for the tile below it, the other half until the strip's next column.
+    held = (1 + STRIP) / 2 * shared[2] / max(n_tiles, 1)
     requests, compressed, decoded = touched - shared * min(1.0, plan.config.read.reuse_mb * 2**20 / max(held, 1.0))
     pixels = n_tiles * plan.grid.tile_size**2
     seconds = decoded / DECODE_BYTES_PER_SECOND + pixels / PIXELS_PER_SECOND.get(level.family, 1e6)
