@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -26,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from children import run, tell
 from serve import Server
 
 DELAYS_MS = (0, 60)
@@ -270,15 +270,6 @@ def child(task: dict[str, Any]) -> dict[str, Any]:
         return work(task["catalog"], task["region"], Path(folder))
 
 
-def run(task: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", json.dumps(task)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if not lines:
-        sys.exit(f"{task['what']} failed:\n{done.stderr[-3000:]}")
-    return dict(json.loads(lines[0][7:]))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--region", default="DEMO", help="DEMO or SMALL")
@@ -287,7 +278,7 @@ def main() -> None:
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print("RESULT " + json.dumps(child(args.child)))
+        tell(child(args.child))
         return
     from minescale import synthetic
 
@@ -296,7 +287,8 @@ def main() -> None:
     results: dict[str, Any] = {"region": args.region, "runs": defaultdict(list)}
     with transports(region) as catalogs, tempfile.TemporaryDirectory() as folder:
         for transport, catalog in catalogs.items():
-            noted = run({"what": "record", "catalog": catalog, "region": args.region})
+            task = {"what": "record", "catalog": catalog, "region": args.region}
+            noted = run(__file__, "--child", json.dumps(task))
             file = Path(folder) / f"{transport}.json"
             file.write_text(json.dumps(noted.pop("windows")))
             results.setdefault("amplification", noted)
@@ -307,7 +299,7 @@ def main() -> None:
                         continue
                     task = {"what": what, "catalog": catalog, "region": args.region}
                     task["windows"] = str(Path(folder) / f"{transport}.json")
-                    results["runs"][f"{what} {transport}"].append(run(task))
+                    results["runs"][f"{what} {transport}"].append(run(__file__, "--child", json.dumps(task)))
             print(f"round {number + 1} done", file=sys.stderr, flush=True)
     report(results)
     if args.json:

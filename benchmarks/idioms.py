@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -33,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from children import run, tell
 
 BANDS = ("blue", "red", "nir", "swir16", "swir22")
 ASSETS = {"blue": "B02", "red": "B04", "nir": "B08", "swir16": "B11", "swir22": "B12"}
@@ -357,7 +357,7 @@ def main() -> None:
         variant, case_file, out = args.child
         values = json.loads(Path(case_file).read_text())
         case = Case(**{**values, "shape": tuple(values["shape"]), "bbox": tuple(values["bbox"])})
-        print("RESULT " + json.dumps(run_one(variant, case, out)))
+        tell(run_one(variant, case, out))
         return
     case = make_case(args.region, args.workers)
     with tempfile.TemporaryDirectory() as folder:
@@ -368,12 +368,7 @@ def main() -> None:
         for number in range(args.rounds):
             for variant in args.variants:
                 out = f"{folder}/{variant.replace(' ', '-')}-{number}"
-                command = [sys.executable, __file__, "--child", variant, str(case_file), out]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-                if not lines:
-                    sys.exit(f"{variant} failed:\n{done.stderr[-3000:]}")
-                figures[variant].append(json.loads(lines[0][7:]))
+                figures[variant].append(run(__file__, "--child", variant, str(case_file), out))
                 outputs.setdefault(variant, read_output(variant, out))
                 print(f"round {number + 1} {variant}: {figures[variant][-1]}", flush=True)
     report(case, figures, outputs, args.json)

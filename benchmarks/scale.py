@@ -18,8 +18,6 @@ import heapq
 import itertools
 import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from children import run, tell
 from shapely import box
 
 AREAS = {
@@ -247,16 +246,6 @@ def dask_per_task(workers: int, tasks: int) -> dict[str, float]:
         }
 
 
-def run(task: dict[str, Any]) -> dict[str, float]:
-    """In a process of its own, for its memory's sake."""
-    command = [sys.executable, __file__, "--child", json.dumps(task)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if not lines:
-        sys.exit(f"{task} failed:\n{done.stderr[-3000:]}")
-    return dict(json.loads(lines[0][7:]))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--areas", nargs="*", default=list(AREAS), choices=list(AREAS))
@@ -270,14 +259,14 @@ def main() -> None:
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print("RESULT " + json.dumps(drive(**args.child)))
+        tell(drive(**args.child))
         return
     results: dict[str, Any] = {"tile_size": args.tile_size, "runs": [], "dask": []}
     survivors = None if args.flat else args.survivors
     for area in args.areas:
         for workers in args.workers:
             task = {"area": area, "workers": workers, "tile_size": args.tile_size, "survivors": survivors}
-            found = {"area": area, **run(task)}
+            found = {"area": area, **run(__file__, "--child", json.dumps(task))}
             results["runs"].append(found)
             print(
                 f"{area:<7} {workers:>5} workers: {found['tiles']:>9,.0f} tiles, {found['jobs']:>9,.0f} tasks,"

@@ -69,7 +69,6 @@ def compose(
     reader: Reader,
     mask: MaskConfig | None = None,
     composite: CompositeConfig | None = None,
-    ahead: Sequence[GeoBox] = (),
 ) -> Composite:
     """Composite the scenes' clear looks on ``geobox``.
 
@@ -81,11 +80,8 @@ def compose(
     scenes : candidate scenes of one sensor; those that do not touch the geobox cost nothing.
     geobox : target pixels, halo included.
     bands : STAC common names, in the order of the result.
-    ahead : neighbouring geoboxes that this process composites next, halo included: what both read is kept for them.
     """
-    return begin(
-        scenes, geobox, bands, sensor=sensor, reader=reader, mask=mask, composite=composite, ahead=ahead
-    ).finish()
+    return begin(scenes, geobox, bands, sensor=sensor, reader=reader, mask=mask, composite=composite).finish()
 
 
 def begin(
@@ -99,40 +95,35 @@ def begin(
     composite: CompositeConfig | None = None,
     ahead: Sequence[GeoBox] = (),
 ) -> Composing:
-    """Begin a composite: its quality bands are being read when this returns. Arguments as for :func:`compose`."""
+    """Begin a composite: its quality bands are being read when this returns.
+
+    Parameters
+    ----------
+    ahead : neighbouring geoboxes that this process composites next, halo included: what both read is kept for them.
+
+    The others as for :func:`compose`.
+    """
     reuse.next_tile()
-    return Composing(
-        scenes, geobox, tuple(bands), sensor, reader, mask or MaskConfig(), composite or CompositeConfig(), ahead
+    attempt = partial(
+        _Attempt,
+        geobox=geobox,
+        bands=tuple(bands),
+        sensor=sensor,
+        reader=reader,
+        mask=mask or MaskConfig(),
+        composite=composite or CompositeConfig(),
+        ahead=ahead,
     )
+    return Composing(scenes, attempt)
 
 
 class Composing:
     """A composite on its way. Reads go on by themselves; :meth:`advance` follows them up."""
 
-    def __init__(
-        self,
-        scenes: Sequence[Scene],
-        geobox: GeoBox,
-        bands: tuple[str, ...],
-        sensor: Sensor,
-        reader: Reader,
-        mask: MaskConfig,
-        composite: CompositeConfig,
-        ahead: Sequence[GeoBox],
-    ) -> None:
+    def __init__(self, scenes: Sequence[Scene], attempt: Callable[[Sequence[Scene]], _Attempt]) -> None:
         self._remaining = list(scenes)
-        self._bands = bands
-        self._try = partial(
-            _Attempt,
-            geobox=geobox,
-            bands=bands,
-            sensor=sensor,
-            reader=reader,
-            mask=mask,
-            composite=composite,
-            ahead=ahead,
-        )
-        self._attempt = self._try(self._remaining)
+        self._try = attempt
+        self._attempt = attempt(self._remaining)
 
     def advance(self) -> None:
         """Do what has become possible, without waiting: once the quality bands are in, the first bands are read."""
@@ -157,7 +148,7 @@ class Composing:
             self._attempt = self._try(self._remaining)
         return Composite(
             data=attempt.data,
-            bands=self._bands,
+            bands=attempt.bands,
             clear_count=attempt.clear_count,
             reason=_reason(attempt.data, attempt.observed & (attempt.clear_count == 0), bool(losses)),
             layers_seen=attempt.layers_seen,

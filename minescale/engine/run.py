@@ -201,6 +201,9 @@ class _Execution:
             stopped = stopped or self._limit_reached()
             while agenda and not stopped and (worker := self._idlest(load)) is not None:
                 job = agenda.pop(worker)
+                if isinstance(job, TileJob) and self.slots[worker] > 1:
+                    # The next tile goes to another thread at once, which would read it a second time.
+                    job = dataclasses.replace(job, following=None)
                 future = self._submit(job, worker, chained)
                 running[future.key] = (job, worker)
                 load[worker] += 1

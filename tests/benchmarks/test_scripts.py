@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,47 +22,60 @@ def script(name: str, *arguments: str | Path) -> str:
     return done.stdout
 
 
+IDIOMS = ("odc-stac", "stackstac uint16", "minescale flat")
+
+Found = dict[str, Any]
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("results")
 
 
-def test_all_idioms_agree(small_region: object, results: Path) -> None:
-    variants = ("odc-stac", "stackstac uint16", "minescale flat")
-    script(
-        "idioms.py", "--region", "SMALL", "--rounds", "1", "--variants", *variants, "--json", results / "idioms.json"
-    )
-    found = json.loads((results / "idioms.json").read_text())
-    assert found["agreement"].keys() == set(variants)
-    assert all(run["wall_s"] > 0 and run["peak_rss"] > 1e8 for runs in found["runs"].values() for run in runs)
+@pytest.fixture(scope="module")
+def idioms(small_region: object, folder: Path) -> Found:
+    file = folder / "idioms.json"
+    script("idioms.py", "--region", "SMALL", "--rounds", "1", "--variants", *IDIOMS, "--json", file)
+    return json.loads(file.read_text())
 
 
-def test_the_floor_decodes_what_the_scan_decodes(small_region: object, results: Path) -> None:
-    script("floor.py", "--region", "SMALL", "--rounds", "1", "--json", results / "floor.json")
-    found = json.loads((results / "floor.json").read_text())
-    noted = found["amplification"]
+@pytest.fixture(scope="module")
+def floor(small_region: object, folder: Path) -> Found:
+    script("floor.py", "--region", "SMALL", "--rounds", "1", "--json", folder / "floor.json")
+    return json.loads((folder / "floor.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def scale(folder: Path) -> Found:
+    file = folder / "scale.json"
+    script("scale.py", "--areas", "Ghana", "--workers", "16", "--dask", "1", "--tasks", "20", "--json", file)
+    return json.loads(file.read_text())
+
+
+def test_all_idioms_agree(idioms: Found) -> None:
+    assert idioms["agreement"].keys() == set(IDIOMS)
+    assert all(run["wall_s"] > 0 and run["peak_rss"] > 1e8 for runs in idioms["runs"].values() for run in runs)
+
+
+def test_the_floor_decodes_what_the_scan_decodes(floor: Found) -> None:
+    noted = floor["amplification"]
     assert noted["unique_bytes"] <= noted["bytes"] <= noted["touched_bytes"]
-    (scan,) = found["runs"]["scan file"]
-    (floor,) = found["runs"]["GDAL file"]
+    (scan,) = floor["runs"]["scan file"]
+    (decode,) = floor["runs"]["GDAL file"]
     assert sum(scan["stages"].values()) == pytest.approx(scan["cpu_s"])
-    assert floor["decoded_bytes"] > noted["bytes"]
+    assert decode["decoded_bytes"] > noted["bytes"]
 
 
-def test_a_country_is_planned_and_driven(results: Path) -> None:
-    script(
-        "scale.py", "--areas", "Ghana", "--workers", "16", "--dask", "1", "--tasks", "20",
-        "--json", results / "scale.json",
-    )  # fmt: skip
-    (run,) = json.loads((results / "scale.json").read_text())["runs"]
+def test_a_country_is_planned_and_driven(scale: Found) -> None:
+    (run,) = scale["runs"]
     assert run["tiles"] > 10_000
     assert run["jobs"] > run["tiles"] / 64
 
 
-def test_the_page_shows_what_was_measured(results: Path) -> None:
-    assert {file.name for file in results.iterdir()} >= {"idioms.json", "floor.json", "scale.json"}, "tests above ran"
-    script("page.py", results)
-    page = (results / "README.md").read_text()
+def test_the_page_shows_what_was_measured(idioms: Found, floor: Found, scale: Found, folder: Path) -> None:
+    script("page.py", folder)
+    page = (folder / "README.md").read_text()
     assert "odc-stac" in page
     assert "CPU outside the model over the decode floor" in page
     assert "Ghana" in page
-    assert (results / "idioms.png").stat().st_size > 5000
+    assert (folder / "idioms.png").stat().st_size > 5000

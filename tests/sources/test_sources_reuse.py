@@ -97,7 +97,6 @@ def test_a_strip_of_tiles_decodes_each_block_about_once(cog, crs: str) -> None:
     path, _ = cog
     scene = scene_of(path, crs=CRS)
     read = ReadConfig(threads=1)
-    # 500 km east, 7000 km north in zone 30 is 500 km west of zone 31's meridian and a little further north.
     x0, y0 = (500_070, 699_930) if crs == CRS else _corner_in(crs)
     boxes = [
         GeoBox((96, 96), Affine(10, 0, x0 + 960 * col, 0, -10, y0 - 960 * row), crs)
