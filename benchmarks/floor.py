@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from children import run, tell
 from serve import Server
 
@@ -189,6 +190,9 @@ def floor(decoder: str, windows: list[list[Any]], threads: int) -> dict[str, flo
     shares: list[list[list[Any]]] = [[] for _ in range(threads)]
     for number, file in enumerate(sorted(by_file)):
         shares[number % threads].extend(by_file[file])
+    from minescale.engine.heap import keep_freed_memory
+
+    keep_freed_memory()
     read = {"GDAL": _read_gdal, "tifffile": _read_tifffile}[decoder]
     read(windows[:1])
     wall, cpu = time.perf_counter(), time.process_time()
@@ -210,6 +214,7 @@ def _read_gdal(windows: list[list[Any]]) -> int:
     from minescale.sources.access import gdal_options
 
     decoded = 0
+    room = np.empty(0, np.uint8)
     opened: dict[tuple[str, int | None], Any] = {}
     with rasterio.Env(session=DummySession(), **gdal_options(ReadConfig())):
         for href, overview, row0, row1, col0, col1 in windows:
@@ -218,7 +223,12 @@ def _read_gdal(windows: list[list[Any]]) -> int:
                     opened.pop(next(iter(opened))).close()
                 options = {} if overview is None else {"overview_level": overview}
                 opened[href, overview] = rasterio.open(href, **options)
-            pixels = opened[href, overview].read(1, window=Window(col0, row0, col1 - col0, row1 - row0))
+            source, rows, cols = opened[href, overview], row1 - row0, col1 - col0
+            size = rows * cols * np.dtype(source.dtypes[0]).itemsize
+            if room.size < size:
+                room = np.empty(size, np.uint8)
+            pixels = room[:size].view(source.dtypes[0]).reshape(rows, cols)
+            source.read(1, window=Window(col0, row0, cols, rows), out=pixels)
             decoded += pixels.nbytes
         for dataset in opened.values():
             dataset.close()

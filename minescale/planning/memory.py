@@ -13,7 +13,6 @@ from minescale.cube.compose import BANDS_IN_FLIGHT
 from minescale.errors import PlanTooLarge
 from minescale.kernels.composite import METHODS
 from minescale.sources.handles import BYTES_PER_THREAD
-from minescale.sources.placement import TABLES
 
 _MB = 1_000_000
 PROCESS_BYTES = 320 * _MB
@@ -87,7 +86,7 @@ def project_memory(
         states=3 * layers * mask_pixels * _TILES,
         # the bands on their way, beside all of them where the method takes them together
         stack=used * pixels * 2 * (BANDS_IN_FLIGHT * _TILES + (n_bands if joint else 0)),
-        windows=config.read.threads * pixels * 2 * WINDOW_COPIES + TABLES * pixels * 4,
+        windows=config.read.threads * pixels * 2 * WINDOW_COPIES,
         composite=(n_bands * pixels * 2 + pixels * (2 + 1 + 1)) * _TILES,
         model=model_bytes,
     )

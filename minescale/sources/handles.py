@@ -26,6 +26,8 @@ BYTES_PER_THREAD = 8 << 20
 """What a thread's open images may hold: GDAL keeps one decoded block for each, so large blocks mean fewer images."""
 _WHOLE_BYTES = 64 << 20
 """Where the blocks under a window are larger than this, as in an untiled image, only the window is held."""
+_ROOM_BYTES = 4 << 20
+"""Room that a thread keeps for the windows it reads; more where a window needs it."""
 _UNKNOWN_RATIO = 0.5
 """Compressed share of a block's size assumed where the format does not tell."""
 
@@ -59,18 +61,21 @@ class Image:
     def read(self, window: Window, ahead: Sequence[Window] = (), budget: int = 0) -> tuple[NDArray[Any], int, int]:
         """First band inside ``window``, as stored, with the compressed bytes and the number of blocks decoded for it.
 
+        The pixels lie in room that this thread's next read takes again.
+
         Blocks that the windows ``ahead`` need as well are kept, decoded, in up to ``budget`` bytes of this process;
         blocks that an earlier call kept are not read again.
         """
         grid = blocks(window, self.block_shape)
         whole = self._extent(grid)
         if whole.shape[0] * whole.shape[1] * _itemsize(self.dtype) > _WHOLE_BYTES:
-            return self._load(window), *self._cost(grid)
+            return self._load(window, _room(window.shape, self.dtype)), *self._cost(grid)
         held = reuse.take(self._key, grid) if budget else {}
-        kept = [b for b in grid if any(self._extent([b]).meets(other) for other in ahead)] if budget else []
+        wanted = {block for other in ahead for block in blocks(other, self.block_shape)} if budget else set()
+        kept = [block for block in grid if block in wanted]
         if not held and not kept:
-            return self._load(window), *self._cost(grid)
-        data = np.empty(whole.shape, self.dtype)
+            return self._load(window, _room(window.shape, self.dtype)), *self._cost(grid)
+        data = _room(whole.shape, self.dtype)
         missing = [block for block in grid if block not in held]
         loaded: list[tuple[int, int]] = []
         if missing:
@@ -79,7 +84,11 @@ class Image:
             self._load(extent, data[extent.within(whole)])
         for block, pixels in held.items():
             data[self._extent([block]).within(whole)] = pixels
-        reuse.keep(self._key, {b: data[self._extent([b]).within(whole)] for b in kept}, budget)
+        for block in kept:
+            own = held.pop(block, None)
+            pixels = data[self._extent([block]).within(whole)] if own is None else own
+            reuse.keep(self._key, block, pixels, budget, owned=own is not None)
+        reuse.give_back(held.values(), budget)
         return data[window.within(whole)], *self._cost(loaded)
 
     @property
@@ -94,7 +103,7 @@ class Image:
             self.shape
         )
 
-    def _load(self, window: Window, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    def _load(self, window: Window, out: NDArray[Any]) -> NDArray[Any]:
         from rasterio.windows import Window as RasterWindow
 
         rows, cols = window.shape
@@ -124,20 +133,20 @@ def open_image(href: str, overview: int | None, address: Address) -> Image:
     levels = files.setdefault(href, {})
     files.move_to_end(href)
     try:
-        if overview is not None and None not in levels:
-            levels[None] = _open(href, address(), None, None)
-        if overview not in levels:
-            levels[overview] = _open(href, address(), overview, levels.get(None))
+        for level in (None, overview):
+            if level not in levels:
+                levels[level] = _open(href, address(), level, levels.get(None))
+                _local.held = _local.__dict__.get("held", 0) + _block_bytes(levels[level])
     except BaseException:
         close_image(href)
         raise
-    while len(files) > 1 and sum(_held_bytes(opened) for opened in files.values()) > BYTES_PER_THREAD:
+    while len(files) > 1 and _local.held > BYTES_PER_THREAD:
         close_image(next(iter(files)))
     return levels[overview]
 
 
-def _held_bytes(levels: dict[int | None, Image]) -> int:
-    return sum(image.block_shape[0] * image.block_shape[1] * _itemsize(image.dtype) for image in levels.values())
+def _block_bytes(image: Image) -> int:
+    return image.block_shape[0] * image.block_shape[1] * _itemsize(image.dtype)
 
 
 def _files() -> OrderedDict[str, dict[int | None, Image]]:
@@ -169,6 +178,7 @@ def _open(href: str, url: str, overview: int | None, base: Image | None) -> Imag
 def close_image(href: str) -> None:
     """Forget this thread's handles on ``href``: a new signature, or a fresh look, needs a new one."""
     for image in _files().pop(href, {}).values():
+        _local.held -= _block_bytes(image)
         image.dataset.close()
 
 
@@ -195,6 +205,15 @@ def _crs_text(crs: Any) -> str | None:
         return None
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else str(crs.to_wkt())
+
+
+def _room(shape: tuple[int, int], dtype: str) -> NDArray[Any]:
+    """Room for a window, the thread's own: fresh memory costs about as much as placing what is read into it."""
+    size = shape[0] * shape[1] * _itemsize(dtype)
+    room: NDArray[np.uint8] | None = _local.__dict__.get("room")
+    if room is None or room.size < size or room.size > 2 * max(size, _ROOM_BYTES):
+        room = _local.room = np.empty(max(size, _ROOM_BYTES), np.uint8)
+    return room[:size].view(dtype).reshape(shape)
 
 
 def _itemsize(dtype: str) -> int:

@@ -17,12 +17,12 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from minescale.kernels.lookup import fill, fill_gathered, nearest_table, needed_pixels
+from minescale.kernels.lookup import Decoding, Runs, fill, fill_gathered, nearest_runs, needed_pixels
 from minescale.kernels.masking import fuse
 from minescale.sources import windows
 
-TABLES = 8
-"""Look-up tables kept: a tile has one per granule and pixel size, each of 4 bytes per target pixel."""
+_KEPT = 16
+"""Placements kept: a tile has one per granule and pixel size, and two tiles are worked on at a time."""
 _NET_STEP = 64
 _MAX_ERROR_PX = 0.005
 """Largest error of a look-up position, in image pixels, before the net is made finer."""
@@ -37,32 +37,49 @@ class Placement:
     window: windows.Window
     target: tuple[slice, slice] | None = None
     """Where the window's pixels go unchanged."""
-    positions: NDArray[np.int32] | None = None
-    """Flat position within the window of each target pixel, -1 = none."""
+    runs: Runs | None = None
+    """Where within the window the target's pixels come from."""
     warp: dict[str, Any] | None = None
     """Arguments of a warp by GDAL."""
 
-    def put(self, stored: NDArray[Any], table: NDArray[Any], out: NDArray[Any], *, fresh: bool = False) -> None:
-        """Decode the window's pixels by ``table`` and put them on ``out`` where that is still 0.
+    def put(self, stored: NDArray[Any], decode: Decoding, out: NDArray[Any], *, fresh: bool = False) -> None:
+        """Decode the window's pixels and put them on ``out`` where that is still 0.
 
         With ``fresh``, ``out`` holds nothing of worth yet and is written as a whole.
         """
         if self.target is not None:
             if fresh and stored.shape != out.shape:
                 out[:] = 0
-            fill(stored, table, out[self.target], fresh=fresh)
-        elif self.positions is not None:
-            fill_gathered(np.ascontiguousarray(stored), table, self.positions, out, fresh=fresh)
+            fill(stored, decode, out[self.target], fresh=fresh)
+        elif self.runs is not None:
+            fill_gathered(np.ascontiguousarray(stored), decode, self.runs, out, fresh=fresh)
         else:
             from rasterio.warp import reproject
 
             target = np.zeros_like(out)
             # 0 is nodata on both sides: invalid neighbours carry no weight, and GDAL never makes a valid 0.
-            reproject(table[stored], target, src_nodata=0, dst_nodata=0, num_threads=1, **(self.warp or {}))
+            reproject(decode.table[stored], target, src_nodata=0, dst_nodata=0, num_threads=1, **(self.warp or {}))
             if fresh:
                 out[:] = target
             else:
                 fuse(out, target)
+
+
+class _Target:
+    """A geobox that is cheap to look up: its own hash writes the CRS out as WKT every time."""
+
+    __slots__ = ("_hash", "_key", "geobox")
+
+    def __init__(self, geobox: GeoBox) -> None:
+        self.geobox = geobox
+        self._key = (str(geobox.crs), tuple(geobox.affine), geobox.shape.yx)
+        self._hash = hash(self._key)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Target) and self._key == other._key
 
 
 class Geometry:
@@ -73,24 +90,25 @@ class Geometry:
     """
 
     def __init__(self, geobox: GeoBox, resampling: str, ahead: Sequence[GeoBox] = ()) -> None:
-        self.geobox, self.resampling, self.ahead = geobox, resampling, ahead
+        self.geobox, self.resampling = geobox, resampling
+        self._target, self._ahead = _Target(geobox), [_Target(other) for other in ahead]
         self._known: dict[tuple[object, ...], Any] = {}
         self._lock = threading.RLock()
 
     def ratio(self, transform: Affine, crs: str) -> float:
         """See :func:`minescale.sources.windows.pixels_per_target`."""
-        return float(self._once(("ratio", transform, crs), lambda: _pixels_per_target(transform, crs, self.geobox)))
+        return float(self._once(("ratio", transform, crs), lambda: _pixels_per_target(transform, crs, self._target)))
 
     def touches(self, transform: Affine, shape: tuple[int, int], crs: str) -> bool:
         """Whether an image can have pixels on the geobox."""
         key = ("touches", transform, shape, crs)
-        return bool(self._once(key, lambda: not _needed_window(transform, shape, crs, self.geobox, "nearest").empty))
+        return bool(self._once(key, lambda: not _needed_window(transform, shape, crs, self._target, "nearest").empty))
 
     def place(self, transform: Affine, shape: tuple[int, int], crs: str, block: tuple[int, int]) -> Placement:
         """The placement of an image, stored in blocks of shape ``block``, on the geobox."""
         key = ("place", transform, shape, crs, block)
         placement: Placement = self._once(
-            key, lambda: place(transform, shape, crs, self.geobox, self.resampling, block)
+            key, lambda: _locked_place(transform, shape, crs, self._target, self.resampling, block)
         )
         return placement
 
@@ -98,10 +116,10 @@ class Geometry:
         """Windows of an image that the geoboxes ahead need."""
 
         def compute() -> tuple[windows.Window, ...]:
-            found = (_exact_window(transform, shape, crs, geobox) for geobox in self.ahead)
+            found = (_exact_window(transform, shape, crs, target.geobox) for target in self._ahead)
             near = (
-                _needed_window(transform, shape, crs, geobox, self.resampling) if window is None else window
-                for geobox, window in zip(self.ahead, found, strict=True)
+                _needed_window(transform, shape, crs, target, self.resampling) if window is None else window
+                for target, window in zip(self._ahead, found, strict=True)
             )
             return tuple(window for window in near if not window.empty)
 
@@ -123,21 +141,27 @@ def place(
     resampling: str,
     block: tuple[int, int] = (1, 1),
 ) -> Placement:
-    """The placement of an image on a geobox; the latest ``TABLES`` are remembered for the other bands."""
+    """The placement of an image on a geobox; the latest ``_KEPT`` are remembered for the other bands."""
+    return _locked_place(transform, shape, crs, _Target(geobox), resampling, block)
+
+
+def _locked_place(
+    transform: Affine, shape: tuple[int, int], crs: str, target: _Target, resampling: str, block: tuple[int, int]
+) -> Placement:
     with _lock:
-        return _place(transform, shape, crs, geobox, resampling, block)
+        return _place(transform, shape, crs, target, resampling, block)
 
 
 @lru_cache(maxsize=512)
-def _pixels_per_target(transform: Affine, crs: str, geobox: GeoBox) -> float:
-    return windows.pixels_per_target(geobox, crs, transform)
+def _pixels_per_target(transform: Affine, crs: str, target: _Target) -> float:
+    return windows.pixels_per_target(target.geobox, crs, transform)
 
 
 @lru_cache(maxsize=512)
 def _needed_window(
-    transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, resampling: str
+    transform: Affine, shape: tuple[int, int], crs: str, target: _Target, resampling: str
 ) -> windows.Window:
-    return windows.source_window(geobox, crs, transform, shape, resampling)
+    return windows.source_window(target.geobox, crs, transform, shape, resampling)
 
 
 def _exact_window(transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox) -> windows.Window | None:
@@ -151,10 +175,11 @@ def _exact_window(transform: Affine, shape: tuple[int, int], crs: str, geobox: G
     return windows.Window(row0, row0 + rows, col0, col0 + cols).clip(shape)
 
 
-@lru_cache(maxsize=TABLES)
+@lru_cache(maxsize=_KEPT)
 def _place(
-    transform: Affine, shape: tuple[int, int], crs: str, geobox: GeoBox, resampling: str, block: tuple[int, int]
+    transform: Affine, shape: tuple[int, int], crs: str, target: _Target, resampling: str, block: tuple[int, int]
 ) -> Placement:
+    geobox = target.geobox
     exact = _exact_window(transform, shape, crs, geobox)
     if exact is not None:
         row0, col0 = windows.same_grid(transform, geobox) or (0, 0)
@@ -164,7 +189,7 @@ def _place(
             slice(exact.col0 - col0, exact.col0 - col0 + width),
         )
         return Placement(exact, target=where)
-    window = _needed_window(transform, shape, crs, geobox, resampling)
+    window = _needed_window(transform, shape, crs, target, resampling)
     if window.empty:
         return Placement(window)
     if resampling == "nearest":
@@ -205,8 +230,8 @@ def look_up(
     window = windows.Window(
         row0 // height * height, -(-row1 // height) * height, col0 // width * width, -(-col1 // width) * width
     ).clip(shape)
-    table = nearest_table(net_cols - window.col0, net_rows - window.row0, step, size, window.shape)
-    return Placement(window, positions=table)
+    runs = nearest_runs(net_cols - window.col0, net_rows - window.row0, step, size, window.shape)
+    return Placement(window, runs=runs)
 
 
 def _error(

@@ -24,6 +24,7 @@ from odc.geo.geobox import GeoBox
 from minescale.config import ReadConfig
 from minescale.errors import RemoteUnreachable, UsageError
 from minescale.kernels import masking, scaling
+from minescale.kernels.lookup import Decoding, decoding
 from minescale.sensors import MASK, SENSORS
 from minescale.sources import handles, windows
 from minescale.sources.access import Access
@@ -253,13 +254,13 @@ class Reader:
         tally.requests += decoded
         codes = stored if stored.dtype in (np.uint8, np.uint16) else _as_uint16(stored)
         if band == MASK:
-            landing.put(codes, _state_table(scene.sensor), out, fresh=fresh)
+            landing.put(codes, _states(scene.sensor), out, fresh=fresh)
             return True
         verdict = _probe_once(codes, scene, band, asset)
         if verdict is not None and verdict.contradicts:
             tally.doubts += (verdict,)
         # The only place where scale and offset are used.
-        landing.put(codes, _reflectance_table(asset.scale, asset.offset, asset.nodata), out, fresh=fresh)
+        landing.put(codes, _reflectance(asset.scale, asset.offset, asset.nodata), out, fresh=fresh)
         return True
 
 
@@ -321,18 +322,14 @@ def _as_uint16(stored: NDArray[Any]) -> NDArray[np.uint16]:
 
 
 @lru_cache(maxsize=8)
-def _state_table(sensor: str) -> NDArray[np.uint8]:
+def _states(sensor: str) -> Decoding:
     """State of every possible quality value."""
-    table: NDArray[np.uint8] = masking.decode(np.arange(65536, dtype=np.uint16), SENSORS[sensor].mask)
-    table.setflags(write=False)
-    return table
+    return decoding(masking.decode(np.arange(65536, dtype=np.uint16), SENSORS[sensor].mask))
 
 
 @lru_cache(maxsize=64)
-def _reflectance_table(scale: float, offset: float, nodata: int | None) -> NDArray[np.uint16]:
-    table: NDArray[np.uint16] = scaling.reflectance_table(scale, offset, nodata)
-    table.setflags(write=False)
-    return table
+def _reflectance(scale: float, offset: float, nodata: int | None) -> Decoding:
+    return decoding(scaling.reflectance_table(scale, offset, nodata))
 
 
 def _probe_once(dn: NDArray[np.uint16], scene: Scene, band: str, asset: BandAsset) -> ProbeVerdict | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 Image = tuple[str, int | None]
@@ -22,8 +23,10 @@ STALE_TURNS = 16
 """Tiles after which a kept block is taken to be left over: the tile that wanted it went to another worker."""
 
 _kept: OrderedDict[tuple[Image, Block], tuple[NDArray[Any], int]] = OrderedDict()
+_spare: dict[tuple[object, ...], list[NDArray[Any]]] = {}
+"""Arrays of blocks that nobody needs any more, by shape and type: fresh memory costs as much as the copy into it."""
 _lock = threading.Lock()
-_bytes = 0
+_bytes = _spare_bytes = 0
 _turn = 0
 
 
@@ -35,7 +38,7 @@ def next_tile() -> None:
 
 
 def take(image: Image, blocks: Sequence[Block]) -> dict[Block, NDArray[Any]]:
-    """The kept ones of ``blocks``; they are not kept any longer."""
+    """The kept ones of ``blocks``; they are not kept any longer. Hand them to :func:`keep` or :func:`give_back`."""
     global _bytes  # noqa: PLW0603
     found = {}
     with _lock:
@@ -47,25 +50,60 @@ def take(image: Image, blocks: Sequence[Block]) -> dict[Block, NDArray[Any]]:
     return found
 
 
-def keep(image: Image, blocks: Mapping[Block, NDArray[Any]], budget: int) -> None:
-    """Keep copies of ``blocks`` while all kept blocks fit into ``budget`` bytes.
+def keep(image: Image, block: Block, pixels: NDArray[Any], budget: int, *, owned: bool = False) -> None:
+    """Keep a block while all that is kept fits into ``budget`` bytes: a copy of it, or itself where it is ``owned``.
 
-    Where they do not fit, left-overs go first, and then new blocks stay out: the oldest are the next to be needed.
+    Where it does not fit, left-overs go first, and then new blocks stay out: the oldest are the next to be needed.
     """
     global _bytes  # noqa: PLW0603
-    for block, pixels in blocks.items():
-        with _lock:
-            while _kept and _bytes + pixels.nbytes > budget:
-                key, (oldest, turn) = next(iter(_kept.items()))
-                if _turn - turn <= STALE_TURNS:
-                    return
-                del _kept[key]
-                _bytes -= oldest.nbytes
-            if pixels.nbytes > budget:
+    with _lock:
+        while _kept and _bytes + pixels.nbytes > budget:
+            key, (oldest, turn) = next(iter(_kept.items()))
+            if _turn - turn <= STALE_TURNS:
                 return
-            if (image, block) not in _kept:
-                _kept[image, block] = (pixels.copy(), _turn)
-                _bytes += pixels.nbytes
+            del _kept[key]
+            _bytes -= oldest.nbytes
+        if pixels.nbytes > budget or (image, block) in _kept:
+            return
+        _bytes += pixels.nbytes
+        room = pixels if owned else _room(pixels)
+        _drop_spare(budget)
+    if not owned:
+        room[:] = pixels  # before anybody can take it
+    with _lock:
+        if (image, block) in _kept:
+            _bytes -= pixels.nbytes
+        else:
+            _kept[image, block] = (room, _turn)
+
+
+def give_back(blocks: Iterable[NDArray[Any]], budget: int) -> None:
+    """Leave arrays from :func:`take` for the next blocks."""
+    global _spare_bytes  # noqa: PLW0603
+    with _lock:
+        for pixels in blocks:
+            _spare.setdefault((pixels.shape, pixels.dtype), []).append(pixels)
+            _spare_bytes += pixels.nbytes
+        _drop_spare(budget)
+
+
+def _room(pixels: NDArray[Any]) -> NDArray[Any]:
+    global _spare_bytes  # noqa: PLW0603
+    spare = _spare.get((pixels.shape, pixels.dtype))
+    if not spare:
+        return np.empty_like(pixels)
+    _spare_bytes -= pixels.nbytes
+    return spare.pop()
+
+
+def _drop_spare(budget: int) -> None:
+    global _spare_bytes  # noqa: PLW0603
+    while _spare and _bytes + _spare_bytes > budget:
+        key, arrays = next(iter(_spare.items()))
+        if arrays:
+            _spare_bytes -= arrays.pop().nbytes
+        else:
+            del _spare[key]
 
 
 def kept_bytes() -> int:

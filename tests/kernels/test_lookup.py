@@ -10,21 +10,45 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from minescale.kernels.lookup import fill, fill_gathered, nearest_table, needed_pixels
+from minescale.kernels.lookup import Runs, decoding, fill, fill_gathered, nearest_runs, needed_pixels
+from minescale.kernels.scaling import reflectance_table
 from minescale.sources.placement import look_up, place
 
 ZONE20, ZONE21 = "EPSG:32720", "EPSG:32721"
 
 
+def positions_of(runs: Runs, shape: tuple[int, int]) -> np.ndarray:
+    """Flat image position of each target pixel, -1 = none."""
+    lengths = np.diff(runs.first)
+    assert (lengths > 0).all()
+    within = np.arange(runs.first[-1]) - np.repeat(runs.first[:-1], lengths)
+    start = np.repeat(runs.start, lengths)
+    return np.where(start < 0, -1, start + within // runs.repeat).reshape(shape)
+
+
+def runs_of(positions: np.ndarray) -> Runs:
+    """The same the other way round, one run for each pixel or for neighbours in a row."""
+    flat = positions.reshape(-1)
+    follows = (np.diff(flat, prepend=-9) == 1) & (flat > 0)
+    first = np.flatnonzero(~follows | (np.arange(flat.size) % positions.shape[1] == 0))
+    return Runs(np.append(first, flat.size).astype(np.int32), flat[first].astype(np.int32), 1)
+
+
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 9999), step=st.sampled_from([1, 3, 16]))
-def test_table_equals_plain_interpolation(seed: int, step: int) -> None:
+@given(seed=st.integers(0, 9999), step=st.sampled_from([1, 4, 16]))
+def test_runs_equal_plain_interpolation(seed: int, step: int) -> None:
     rng = np.random.default_rng(seed)
     ny, nx = rng.integers(1, 50, 2)
     shape = tuple(max(-(-(n - 1) // step), 1) + 1 for n in (ny, nx))
-    cols = rng.uniform(-5, 45, shape)
-    rows = rng.uniform(-5, 45, shape)
-    table = nearest_table(cols, rows, step, (int(ny), int(nx)), (40, 30))
+    if seed % 2:  # any positions at all
+        cols, rows = rng.uniform(-5, 45, shape), rng.uniform(-5, 45, shape)
+    else:  # a grid that is shifted, turned and scaled a little, as another zone's is
+        net_y, net_x = np.mgrid[: shape[0], : shape[1]] * float(step)
+        turn, (down, across) = rng.uniform(-0.05, 0.05), rng.uniform(-9, 9, 2)
+        scale = rng.uniform(0.9, 1.1) * rng.choice([1.0, 0.5, 1 / 3])
+        cols, rows = scale * net_x - turn * net_y + across, scale * net_y + turn * net_x + down
+    runs = nearest_runs(cols, rows, step, (int(ny), int(nx)), (40, 30))
+    table = positions_of(runs, (int(ny), int(nx)))
     y, x = np.mgrid[:ny, :nx]
     j, i = np.minimum(y // step, shape[0] - 2), np.minimum(x // step, shape[1] - 2)
     v, u = (y - j * step) / step, (x - i * step) / step
@@ -46,7 +70,7 @@ def test_table_equals_plain_interpolation(seed: int, step: int) -> None:
 
 def test_positions_without_a_value_fall_outside() -> None:
     net = np.full((2, 2), np.nan)
-    assert (nearest_table(net, net, 4, (4, 4), (9, 9)) == -1).all()
+    assert (positions_of(nearest_runs(net, net, 4, (4, 4), (9, 9)), (4, 4)) == -1).all()
 
 
 @pytest.mark.parametrize("stored_type", [np.uint8, np.uint16])
@@ -59,18 +83,52 @@ def test_decoding_fills_only_what_is_empty(stored_type: type, out_type: type) ->
     expected = canvas.copy()
     window = expected[2:8, 3:8]
     window[window == 0] = table[stored][window == 0]
-    fill(stored, table, canvas[2:8, 3:8])
+    fill(stored, decoding(table), canvas[2:8, 3:8])
     np.testing.assert_array_equal(canvas, expected)
 
     positions = rng.integers(-1, 30, (9, 9)).astype(np.int32)
     gathered = np.where((canvas == 0) & (positions >= 0), table[stored.reshape(-1)[positions]], canvas)
-    fill_gathered(stored, table, positions, canvas)
+    runs = runs_of(positions)
+    fill_gathered(stored, decoding(table), runs, canvas)
     np.testing.assert_array_equal(canvas, gathered)
 
-    fill_gathered(stored, table, positions, canvas, fresh=True)
+    fill_gathered(stored, decoding(table), runs, canvas, fresh=True)
     np.testing.assert_array_equal(canvas, np.where(positions >= 0, table[stored.reshape(-1)[positions]], 0))
-    fill(stored, table, canvas[2:8, 3:8], fresh=True)
+    fill(stored, decoding(table), canvas[2:8, 3:8], fresh=True)
     np.testing.assert_array_equal(canvas[2:8, 3:8], table[stored])
+
+
+@pytest.mark.parametrize("scale", [1e-4, 2.75e-5])
+@pytest.mark.parametrize("offset", [0.0, -0.1, -0.2, 0.05])
+@pytest.mark.parametrize("nodata", [0, None, 7, 65535])
+def test_arithmetic_equals_the_table(scale: float, offset: float, nodata: int | None) -> None:
+    table = reflectance_table(scale, offset, nodata)
+    decode = decoding(table)
+    assert (decode.minus >= 0) == (scale == 1e-4 and offset <= 0 and nodata is not None)
+    numbers = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    shifted = np.arange(65536).reshape(256, 256) - 20  # runs that begin anywhere
+    shifted[:, 100] = -1
+    shifted = np.maximum(shifted, -1)
+    before = np.where(numbers % 3 == 0, 5, 0).astype(np.uint16)
+    expected = np.where(shifted >= 0, table[numbers.reshape(-1)[shifted]], 0)
+    for fresh in (True, False):
+        direct, gathered = before.copy(), before.copy()
+        fill(numbers, decode, direct, fresh=fresh)
+        fill_gathered(numbers, decode, runs_of(shifted), gathered, fresh=fresh)
+        np.testing.assert_array_equal(direct, table[numbers] if fresh else np.where(before, before, table[numbers]))
+        np.testing.assert_array_equal(gathered, expected if fresh else np.where(before, before, expected))
+
+
+def test_windows_of_larger_arrays_and_single_rows() -> None:
+    rng = np.random.default_rng(1)
+    whole, decode = rng.integers(0, 9000, (40, 50)).astype(np.uint16), decoding(reflectance_table(1e-4, -0.1, 0))
+    for rows, cols in ((slice(3, 30), slice(5, 41)), (slice(7, 8), slice(2, 9)), (slice(0, 40), slice(49, 50))):
+        canvas = np.zeros((60, 70), np.uint16)
+        target = canvas[rows, cols]
+        fill(whole[rows, cols], decode, target, fresh=True)
+        expected = np.zeros_like(canvas)
+        expected[rows, cols] = decode.table[whole[rows, cols]]
+        np.testing.assert_array_equal(canvas, expected)
 
 
 @pytest.mark.parametrize("resolution", [10.0, 80.0])
@@ -79,11 +137,12 @@ def test_look_up_is_the_pixel_under_the_exact_centre(resolution: float) -> None:
     image = Affine(10, 0, 799980, 0, -10, 9290020)
     box = GeoBox((300, 260), Affine(resolution, 0, 166000, 0, -resolution, 9285000), ZONE21)
     landing = look_up(image, (5490, 5490), ZONE20, box, (512, 512))
-    assert landing.positions is not None
+    assert landing.runs is not None
+    positions = positions_of(landing.runs, (300, 260))
     assert landing.window.row0 % 512 == landing.window.col0 % 512 == 0
-    row, col = np.divmod(landing.positions, landing.window.shape[1])
+    row, col = np.divmod(positions, landing.window.shape[1])
     found = (row + landing.window.row0) * 5490 + col + landing.window.col0
-    table = np.where(landing.positions < 0, -1, found)
+    table = np.where(positions < 0, -1, found)
     y, x = np.mgrid[:300, :260] + 0.5
     east, north = 166000 + x * resolution, 9285000 - y * resolution
     px, py = pyproj.Transformer.from_crs(ZONE21, ZONE20, always_xy=True).transform(east, north)
@@ -100,9 +159,9 @@ def test_look_up_is_the_pixel_under_the_exact_centre(resolution: float) -> None:
 def test_one_lattice_needs_no_look_up() -> None:
     box = GeoBox((64, 64), Affine(10, 0, 800000, 0, -10, 9290000), ZONE20)
     landing = place(Affine(10, 0, 799980, 0, -10, 9290020), (5490, 5490), ZONE20, box, "nearest")
-    assert landing.positions is None
+    assert landing.runs is None
     assert (landing.window.row0, landing.window.col0) == (2, 2)
     source = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
     target = np.zeros((64, 64), np.uint16)
-    landing.put(source, np.arange(65536, dtype=np.uint16), target)
+    landing.put(source, decoding(np.arange(65536, dtype=np.uint16)), target)
     np.testing.assert_array_equal(target, source)

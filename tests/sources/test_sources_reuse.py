@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,8 @@ def empty_store():
 
 def forget() -> None:
     reuse._kept.clear()
-    reuse._bytes = 0
+    reuse._spare.clear()
+    reuse._bytes = reuse._spare_bytes = 0
 
 
 windows = st.builds(
@@ -66,6 +68,8 @@ def test_any_order_of_windows_reads_the_same_pixels_within_the_budget(cog, reads
         assert 0 <= decoded <= touched
         assert reuse.kept_bytes() <= budget
         assert reuse.kept_bytes() == sum(pixels.nbytes for pixels, _ in reuse._kept.values())
+        spare = sum(pixels.nbytes for pixels in itertools.chain.from_iterable(reuse._spare.values()))
+        assert reuse._spare_bytes == spare <= max(budget - reuse.kept_bytes(), 0)
 
 
 def test_a_neighbour_decodes_only_what_is_new(cog) -> None:
