@@ -1,8 +1,7 @@
 """Nearest-neighbour warps as look-ups: where each target pixel comes from is computed once and used for many images.
 
-Scenes of one granule share their grid, so one set of positions serves every date and band; decoding, gathering and
-fusing are one pass over memory. Two grids are seldom turned by much: most target pixels come from one run of
-neighbours in an image row, and runs are copied as vectors.
+Scenes of one granule share their grid, so one set of positions serves every date and band. Two grids are seldom
+turned by much: most target pixels come from runs of neighbours in an image row, which are copied as vectors.
 """
 
 from __future__ import annotations
@@ -10,59 +9,51 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from minescale.kernels._jit import kernel
-from minescale.kernels.scaling import CEILING, FLOOR
-
-_SHORT = 8
-"""Runs below this many pixels are not worth the start of a vector loop."""
-_CEILING, _FLOOR, _NOTHING = np.uint16(CEILING), np.uint16(FLOOR), np.uint16(0)
 
 
 class Runs(NamedTuple):
-    """Where target pixels come from: run after run, in the order of the flat target, covering all of it."""
+    """Where target pixels come from: runs of them that lie side by side in one row of an image."""
 
     first: NDArray[np.int32]
-    """(n + 1,) flat target position where each run begins, and the target's size at last."""
-    start: NDArray[np.int32]
-    """(n,) flat image position of a run's first pixel; -1 where the run has no image."""
+    """(n,) flat target position of each run."""
+    length: NDArray[np.int32]
+    """(n,) target pixels of each run."""
+    row: NDArray[np.int32]
+    """(n,) image row."""
+    col: NDArray[np.int32]
+    """(n,) image column of each run's first pixel; the others come after it."""
     repeat: int
     """Pixels of a run that come from one image pixel, before the next one's: 1, or 2 where 20 m go onto 10 m."""
 
-
-class Decoding(NamedTuple):
-    """What stored numbers become."""
-
-    table: NDArray
-    """(65536,) uint8 or uint16: the value of every possible number."""
-    minus: int
-    """What the table subtracts, where it does nothing but that and clip to the valid range; else -1."""
-    nodata: int
-    """The one number that such a table turns into 0."""
+    def at(self, which: slice | NDArray[np.int64]) -> Runs:
+        return Runs(self.first[which], self.length[which], self.row[which], self.col[which], self.repeat)
 
 
-def decoding(table: NDArray) -> Decoding:
-    """A table for :func:`fill`; one that only subtracts is recognised, because arithmetic takes vectors."""
-    empty = np.flatnonzero(table == 0)
-    if table.dtype == np.uint16 and len(empty) == 1:
-        nodata, somewhere = int(empty[0]), 40_000 if empty[0] != 40_000 else 40_001
-        minus = somewhere - int(table[somewhere])
-        expected = np.clip(np.arange(65536) - minus, FLOOR, CEILING)
-        expected[nodata] = 0
-        if minus >= 0 and np.array_equal(table, expected):
-            return Decoding(table, minus, nodata)
-    return Decoding(table, -1, 0)
+class Positions(NamedTuple):
+    """Where all target pixels come from, block by block of the image."""
+
+    runs: Runs
+    """Sorted by block; a run stays within one."""
+    blocks: dict[tuple[int, int], slice]
+    """Runs of each (row, column) of blocks that is used."""
+    nowhere: tuple[NDArray[np.int32], NDArray[np.int32]]
+    """(first, length) of the target's runs without an image."""
+
+    def of_block(self, block: tuple[int, int]) -> Runs:
+        return self.runs.at(self.blocks.get(block, slice(0, 0)))
 
 
-def nearest_runs(
+def nearest_positions(
     net_cols: NDArray[np.float64],
     net_rows: NDArray[np.float64],
     step: int,
     shape: tuple[int, int],
     image: tuple[int, int],
-) -> Runs:
+    block: tuple[int, int],
+) -> Positions:
     """Where the image pixels under the centres of all target pixels lie.
 
     Parameters
@@ -72,11 +63,38 @@ def nearest_runs(
     step : target pixels between net points, a power of two; positions between them are interpolated linearly.
     shape : (y, x) of the target.
     image : (y, x) of the image.
+    block : (y, x) of the image's blocks.
     """
     across = np.nanmedian(np.abs(np.diff(net_cols, axis=1))) if np.isfinite(net_cols).any() else np.nan
     repeat = max(round(step / float(across)), 1) if across > 0 else 1
     first, start = _nearest_runs(net_cols, net_rows, step, image[0], image[1], shape[0], shape[1], repeat)
-    return Runs(first, start, repeat)
+    length, somewhere = np.diff(first), start >= 0
+    row, col = np.divmod(start[somewhere], np.int32(image[1]))
+    runs = _cut(Runs(first[:-1][somewhere], length[somewhere], row, col, repeat), block[1])
+    across_blocks = -(-image[1] // block[1])
+    number = runs.row // block[0] * across_blocks + runs.col // block[1]
+    order = np.argsort(number, kind="stable")
+    used, begins = np.unique(number[order], return_index=True)
+    bounds = np.append(begins, len(order)).tolist()
+    parts = {divmod(int(n), across_blocks): slice(i, j) for n, i, j in zip(used, bounds, bounds[1:], strict=False)}
+    return Positions(runs.at(order), parts, (first[:-1][~somewhere], length[~somewhere]))
+
+
+def _cut(runs: Runs, width: int) -> Runs:
+    """Runs that end where a block of ``width`` columns does."""
+    last = runs.col + (runs.length - 1) // runs.repeat
+    pieces = last // width - runs.col // width + 1
+    if (pieces == 1).all():
+        return runs
+    which = np.repeat(np.arange(len(pieces)), pieces)
+    number = np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    own = runs.col[which]
+    begin = np.where(number == 0, own, (own // width + number) * width)
+    skipped = (begin - own) * runs.repeat
+    until = ((own // width + number + 1) * width - own) * runs.repeat
+    length = np.minimum(until, runs.length[which]) - skipped
+    first, begin = runs.first[which] + skipped, begin.astype(np.int32)
+    return Runs(first.astype(np.int32), length.astype(np.int32), runs.row[which], begin, runs.repeat)
 
 
 def needed_pixels(
@@ -86,64 +104,12 @@ def needed_pixels(
     shape: tuple[int, int],
     image: tuple[int, int],
 ) -> tuple[int, int, int, int]:
-    """(row0, row1, col0, col1) of the image pixels that :func:`nearest_runs` refers to; row1 = 0 without any.
+    """(row0, row1, col0, col1) of the image pixels that :func:`nearest_positions` refers to; row1 = 0 without any.
 
     Arguments as there.
     """
     row0, row1, col0, col1 = _needed_pixels(net_cols, net_rows, step, shape[0], shape[1], image[0], image[1])
     return int(row0), int(row1), int(col0), int(col1)
-
-
-def fill(stored: NDArray, decode: Decoding, out: NDArray, *, fresh: bool = False) -> None:
-    """``out = decoded stored`` where ``out`` is 0: decode and fuse in one pass. ``fresh``: everywhere.
-
-    ``stored`` and ``out`` are (y, x) of one shape, ``stored`` uint8 or uint16, ``out`` of the table's type; both may
-    be windows of larger arrays.
-    """
-    source, across = _flat(stored)
-    target, along = _flat(out)
-    table, minus, nodata = decode
-    arithmetic = minus >= 0 and stored.dtype == out.dtype == np.uint16
-    if arithmetic:
-        _fill_minus(
-            source, across, np.uint16(minus), np.uint16(nodata), target, along, out.shape[0], out.shape[1], fresh
-        )
-    else:
-        _fill(source, across, table, target, along, out.shape[0], out.shape[1], fresh)
-
-
-def fill_gathered(stored: NDArray, decode: Decoding, runs: Runs, out: NDArray, *, fresh: bool = False) -> None:
-    """``out`` = the decoded image pixels that ``runs`` name, where ``out`` is 0 and there is an image.
-
-    ``fresh``: everywhere, with 0 where there is none. ``stored`` and ``out`` are C-contiguous; types as for
-    :func:`fill`.
-    """
-    table, minus, nodata = decode
-    arithmetic = minus >= 0 and stored.dtype == out.dtype == np.uint16
-    _gather(
-        stored.reshape(-1),
-        table,
-        arithmetic,
-        np.uint16(max(minus, 0)),
-        np.uint16(nodata),
-        runs.first,
-        runs.start,
-        runs.repeat,
-        out.reshape(-1),
-        fresh,
-    )
-
-
-def _flat(array: NDArray) -> tuple[NDArray, int]:
-    """A window as one row of memory, and the elements from one of its rows to the next.
-
-    numba makes vectors only of what it knows to be contiguous.
-    """
-    rows, cols = array.shape
-    if array.size == 0 or rows == 1:
-        return array.reshape(-1), cols
-    stride = array.strides[0] // array.itemsize
-    return as_strided(array, ((rows - 1) * stride + cols,), (array.itemsize,)), stride
 
 
 @kernel
@@ -245,117 +211,3 @@ def _needed_pixels(
                     break
                 y_step = x_step = 1
     return row0, row1, col0, col1
-
-
-@kernel
-def _row(source: NDArray, table: NDArray, target: NDArray, fresh: bool) -> None:  # pragma: no cover - compiled
-    if fresh:
-        for x in range(target.size):
-            target[x] = table[source[x]]
-    else:
-        for x in range(target.size):
-            if target[x] == 0:
-                target[x] = table[source[x]]
-
-
-@kernel
-def _subtract(number: np.uint16, minus: np.uint16, nodata: np.uint16) -> np.uint16:  # pragma: no cover - compiled
-    value = np.uint16(number - minus) if number > minus else _FLOOR
-    value = min(value, _CEILING)
-    return value if number != nodata else _NOTHING
-
-
-@kernel
-def _row_minus(
-    source: NDArray, minus: np.uint16, nodata: np.uint16, target: NDArray, fresh: bool
-) -> None:  # pragma: no cover - compiled
-    if fresh:
-        for x in range(target.size):
-            target[x] = _subtract(source[x], minus, nodata)
-    else:
-        for x in range(target.size):
-            before, value = target[x], _subtract(source[x], minus, nodata)
-            target[x] = before if before != 0 else value
-
-
-@kernel
-def _fill(
-    source: NDArray, across: int, table: NDArray, target: NDArray, along: int, ny: int, nx: int, fresh: bool
-) -> None:  # pragma: no cover - compiled
-    for y in range(ny):
-        _row(source[y * across : y * across + nx], table, target[y * along : y * along + nx], fresh)
-
-
-@kernel
-def _fill_minus(
-    source: NDArray,
-    across: int,
-    minus: np.uint16,
-    nodata: np.uint16,
-    target: NDArray,
-    along: int,
-    ny: int,
-    nx: int,
-    fresh: bool,
-) -> None:  # pragma: no cover - compiled
-    for y in range(ny):
-        _row_minus(source[y * across : y * across + nx], minus, nodata, target[y * along : y * along + nx], fresh)
-
-
-@kernel
-def _gather(
-    source: NDArray,
-    table: NDArray,
-    arithmetic: bool,
-    minus: np.uint16,
-    nodata: np.uint16,
-    first: NDArray,
-    start: NDArray,
-    repeat: int,
-    target: NDArray,
-    fresh: bool,
-) -> None:  # pragma: no cover - compiled
-    longest = 0
-    for n in range(start.size):
-        longest = max(longest, first[n + 1] - first[n])
-    scratch, wide = np.empty(longest // repeat + 1, target.dtype), np.empty(longest, target.dtype)
-    for n in range(start.size):
-        a, b, s = first[n], first[n + 1], start[n]
-        if s < 0:
-            if fresh:
-                target[a:b] = 0
-            continue
-        if b - a < _SHORT:
-            for x in range(a, b):
-                if fresh or target[x] == 0:
-                    target[x] = table[source[s + (x - a) // repeat]]
-            continue
-        pixels, piece = source[s : s + (b - a - 1) // repeat + 1], target[a:b]
-        values = piece if repeat == 1 else scratch[: pixels.size]
-        if arithmetic:
-            _row_minus(pixels, minus, nodata, values, fresh or repeat > 1)
-        else:
-            _row(pixels, table, values, fresh or repeat > 1)
-        if repeat > 1 and fresh:
-            _spread(values, repeat, piece)
-        elif repeat > 1:
-            _spread(values, repeat, wide[: b - a])
-            for x in range(piece.size):
-                before, value = piece[x], wide[x]
-                piece[x] = before if before != 0 else value
-
-
-@kernel
-def _spread(values: NDArray, repeat: int, target: NDArray) -> None:  # pragma: no cover - compiled
-    """``target[x] = values[x // repeat]``."""
-    whole = target.size // repeat
-    if repeat == 2:
-        for k in range(whole):
-            target[2 * k] = values[k]
-            target[2 * k + 1] = values[k]
-    else:
-        for k in range(whole):
-            for x in range(k * repeat, (k + 1) * repeat):
-                target[x] = values[k]
-    for x in range(whole * repeat, target.size):
-        target[x] = values[whole]

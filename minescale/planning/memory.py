@@ -12,7 +12,7 @@ from minescale.config import Config
 from minescale.cube.compose import BANDS_IN_FLIGHT
 from minescale.errors import PlanTooLarge
 from minescale.kernels.composite import METHODS
-from minescale.sources.handles import BYTES_PER_THREAD
+from minescale.sources.handles import IDLE_BYTES
 
 _MB = 1_000_000
 PROCESS_BYTES = 320 * _MB
@@ -40,7 +40,7 @@ class MemoryProjection:
     reuse: int
     """Decoded blocks kept for neighbouring tiles."""
     handles: int
-    """Open images of all read threads."""
+    """Open files."""
     states: int
     stack: int
     windows: int
@@ -81,7 +81,7 @@ def project_memory(
         allocator=ALLOCATOR_BYTES,
         block_cache=config.read.cache_mb * _MB,
         reuse=config.read.reuse_mb * _MB,
-        handles=int(config.read.threads * BYTES_PER_THREAD * HANDLE_OVERHEAD),
+        handles=int(IDLE_BYTES * HANDLE_OVERHEAD),
         # states, their dilated copy and the chosen ones
         states=3 * layers * mask_pixels * _TILES,
         # the bands on their way, beside all of them where the method takes them together

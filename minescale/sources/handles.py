@@ -1,14 +1,16 @@
-"""Open images: one small cache of GDAL handles per thread.
+"""Open files: a process keeps those it used last.
 
-GDAL datasets must not be shared between threads, and opening one costs a request; so each thread of the read
-pool keeps the images it used last.
+A GDAL dataset serves one thread at a time, and opening one costs requests; so a thread borrows a file for one read,
+and whoever reads it next finds it open.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +19,14 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from minescale.sources import reuse
+from minescale.sources.inflate import Inflater
 from minescale.sources.windows import Window, blocks
 
 Address = Callable[[], str]
 """Gives the address to open now, signed."""
 
-BYTES_PER_THREAD = 8 << 20
-"""What a thread's open images may hold: GDAL keeps one decoded block for each, so large blocks mean fewer images."""
+IDLE_BYTES = 128 << 20
+"""What files that nobody reads may hold: GDAL keeps one decoded block for each, so large blocks mean fewer files."""
 _WHOLE_BYTES = 64 << 20
 """Where the blocks under a window are larger than this, as in an untiled image, only the window is held."""
 _ROOM_BYTES = 4 << 20
@@ -32,9 +35,34 @@ _UNKNOWN_RATIO = 0.5
 """Compressed share of a block's size assumed where the format does not tell."""
 
 _local = threading.local()
+_idle: OrderedDict[tuple[int, str], list[File]] = OrderedDict()
+"""By process and address, the one used longest ago first: a forked child must not read its parent's."""
+_idle_bytes = 0
+_idle_lock = threading.Lock()
 _broken: OrderedDict[str, None] = OrderedDict()
 _broken_lock = threading.Lock()
 _BROKEN_LIMIT = 10_000
+
+
+Block = tuple[int, int]
+"""(row, column)."""
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Pixels of a window, in pieces that cover it. They are this thread's until :attr:`release`, or its next read."""
+
+    pieces: Sequence[tuple[Window, NDArray[Any]]]
+    bytes_read: int
+    """Compressed bytes of the blocks decoded for it."""
+    decoded: int
+    """Blocks decoded for it."""
+    release: Callable[[], None] = _nothing
+    """Ends the use of the pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +70,11 @@ class Image:
     """One open image at one level: full resolution, or one of its overviews."""
 
     dataset: Any
-    """rasterio dataset of this level; belongs to the thread that opened it."""
+    """rasterio dataset of this level."""
     base: Any
     """rasterio dataset of the full resolution."""
     href: str
     """Its address in the catalogue."""
-    url: str
-    """The address it was opened with, signature and all."""
     overview: int | None
     crs: str | None
     transform: Affine
@@ -57,39 +83,77 @@ class Image:
     factors: tuple[int, ...]
     """Decimation factors of the overviews, rising."""
     dtype: str
+    inflater: Inflater | None
 
-    def read(self, window: Window, ahead: Sequence[Window] = (), budget: int = 0) -> tuple[NDArray[Any], int, int]:
-        """First band inside ``window``, as stored, with the compressed bytes and the number of blocks decoded for it.
-
-        The pixels lie in room that this thread's next read takes again.
+    def read(self, window: Window, ahead: Sequence[Window] = (), budget: int = 0) -> Parts:
+        """First band inside ``window``, as stored.
 
         Blocks that the windows ``ahead`` need as well are kept, decoded, in up to ``budget`` bytes of this process;
         blocks that an earlier call kept are not read again.
         """
         grid = blocks(window, self.block_shape)
-        whole = self._extent(grid)
-        if whole.shape[0] * whole.shape[1] * _itemsize(self.dtype) > _WHOLE_BYTES:
-            return self._load(window, _room(window.shape, self.dtype)), *self._cost(grid)
         held = reuse.take(self._key, grid) if budget else {}
         wanted = {block for other in ahead for block in blocks(other, self.block_shape)} if budget else set()
         kept = [block for block in grid if block in wanted]
-        if not held and not kept:
-            return self._load(window, _room(window.shape, self.dtype)), *self._cost(grid)
+        if self.inflater is not None:
+            missing = [block for block in grid if block not in held]
+            rooms = [reuse.room(self.block_shape, self.dtype) for _ in missing]
+            if self.inflater.read(missing, rooms):
+                whole = {**held, **dict(zip(missing, rooms, strict=True))}
+                return self._of_blocks(window, whole, missing, wanted, budget)
+        extent = self._extent(grid)
+        if (not held and not kept) or extent.shape[0] * extent.shape[1] * _itemsize(self.dtype) > _WHOLE_BYTES:
+            reuse.give_back(held.values(), budget)
+            return Parts([(window, self._load(window, _room(window.shape, self.dtype)))], *self._cost(grid))
+        return self._of_window(window, extent, grid, held, kept, budget)
+
+    def _of_blocks(
+        self,
+        window: Window,
+        whole: dict[Block, NDArray[Any]],
+        loaded: Sequence[Block],
+        wanted: set[Block],
+        budget: int,
+    ) -> Parts:
+        parts = []
+        for block, pixels in whole.items():
+            extent = self._extent([block])
+            part = extent.clip_to(window)
+            parts.append((part, pixels[part.within(extent)]))
+
+        def release() -> None:
+            spare = [pixels for block, pixels in whole.items() if block not in wanted]
+            for block in wanted & whole.keys():
+                reuse.keep(self._key, block, whole[block], budget, owned=True)
+            reuse.give_back(spare, budget)
+
+        return Parts(parts, *self._cost(loaded), release)
+
+    def _of_window(
+        self,
+        window: Window,
+        whole: Window,
+        grid: Sequence[Block],
+        held: dict[Block, NDArray[Any]],
+        kept: Sequence[Block],
+        budget: int,
+    ) -> Parts:
         data = _room(whole.shape, self.dtype)
         missing = [block for block in grid if block not in held]
-        loaded: list[tuple[int, int]] = []
+        loaded: list[Block] = []
         if missing:
             extent = self._extent(missing)
             loaded = blocks(extent, self.block_shape)
             self._load(extent, data[extent.within(whole)])
         for block, pixels in held.items():
-            data[self._extent([block]).within(whole)] = pixels
+            rows, cols = (extent := self._extent([block])).shape
+            data[extent.within(whole)] = pixels[:rows, :cols]
         for block in kept:
             own = held.pop(block, None)
             pixels = data[self._extent([block]).within(whole)] if own is None else own
             reuse.keep(self._key, block, pixels, budget, owned=own is not None)
         reuse.give_back(held.values(), budget)
-        return data[window.within(whole)], *self._cost(loaded)
+        return Parts([(window, data[window.within(whole)])], *self._cost(loaded))
 
     @property
     def _key(self) -> tuple[str, int | None]:
@@ -121,37 +185,82 @@ class Image:
         return int(size) if size else 0
 
 
-def open_image(href: str, overview: int | None, address: Address) -> Image:
-    """This thread's handle on ``href``; ``address`` is called where it must be opened (signing takes time).
+class File:
+    """An open file, at full resolution and at the overviews in use; for one thread at a time."""
 
-    Raises
-    ------
-    rasterio.errors.RasterioIOError
-        where GDAL cannot open it.
-    """
-    files = _files()
-    levels = files.setdefault(href, {})
-    files.move_to_end(href)
-    try:
+    def __init__(self, href: str) -> None:
+        self.href = href
+        self.url: str | None = None
+        """The address it was opened with, signature and all."""
+        self.held_bytes = 0
+        self._levels: dict[int | None, Image] = {}
+
+    def image(self, overview: int | None, address: Address) -> Image:
+        """One level; ``address`` is called where it must be opened (signing takes time).
+
+        Raises
+        ------
+        rasterio.errors.RasterioIOError
+            where GDAL cannot open it.
+        """
         for level in (None, overview):
-            if level not in levels:
-                levels[level] = _open(href, address(), level, levels.get(None))
-                _local.held = _local.__dict__.get("held", 0) + _block_bytes(levels[level])
+            if level not in self._levels:
+                self.url = address()
+                image = self._levels[level] = _open(self.href, self.url, level, self._levels.get(None))
+                self.held_bytes += image.block_shape[0] * image.block_shape[1] * _itemsize(image.dtype)
+        return self._levels[overview]
+
+    def close(self) -> None:
+        for image in self._levels.values():
+            if image.inflater is not None:
+                image.inflater.close()
+            image.dataset.close()
+
+
+@contextmanager
+def borrowed(href: str) -> Iterator[File]:
+    """A file for this thread alone, open already where an idle one is at hand. After an error it is closed, and with
+    it whatever else is open under that address: a new signature, or a fresh look, needs a new one."""
+    global _idle_bytes  # noqa: PLW0603 - one store per process
+    key = (os.getpid(), href)
+    with _idle_lock:
+        files = _idle.get(key)
+        file = files.pop() if files else File(href)
+        _idle_bytes -= file.held_bytes
+        if not files:
+            _idle.pop(key, None)
+    try:
+        yield file
     except BaseException:
-        close_image(href)
+        file.close()
+        close_idle(href)
         raise
-    while len(files) > 1 and _local.held > BYTES_PER_THREAD:
-        close_image(next(iter(files)))
-    return levels[overview]
+    with _idle_lock:
+        _idle.setdefault(key, []).append(file)
+        _idle.move_to_end(key)
+        _idle_bytes += file.held_bytes
+        crowded = _idle_bytes > IDLE_BYTES
+    if crowded:
+        _close_oldest()
 
 
-def _block_bytes(image: Image) -> int:
-    return image.block_shape[0] * image.block_shape[1] * _itemsize(image.dtype)
+def close_idle(href: str) -> None:
+    """Close what is open under an address and not being read."""
+    global _idle_bytes  # noqa: PLW0603
+    with _idle_lock:
+        files = _idle.pop((os.getpid(), href), [])
+        _idle_bytes -= sum(file.held_bytes for file in files)
+    for file in files:
+        file.close()
 
 
-def _files() -> OrderedDict[str, dict[int | None, Image]]:
-    files: OrderedDict[str, dict[int | None, Image]] = _local.__dict__.setdefault("files", OrderedDict())
-    return files
+def _close_oldest() -> None:
+    while True:
+        with _idle_lock:
+            oldest = next((href for pid, href in _idle if pid == os.getpid()), None)
+            if _idle_bytes <= IDLE_BYTES or len(_idle) < 2 or oldest is None:
+                return
+        close_idle(oldest)
 
 
 def _open(href: str, url: str, overview: int | None, base: Image | None) -> Image:
@@ -164,7 +273,6 @@ def _open(href: str, url: str, overview: int | None, base: Image | None) -> Imag
         dataset=dataset,
         base=root,
         href=href,
-        url=url,
         overview=overview,
         crs=_crs_text(dataset.crs),
         transform=dataset.transform,
@@ -172,19 +280,8 @@ def _open(href: str, url: str, overview: int | None, base: Image | None) -> Imag
         block_shape=dataset.block_shapes[0],
         factors=tuple(root.overviews(1)),
         dtype=dataset.dtypes[0],
+        inflater=Inflater.of(dataset, url) if overview is None else None,
     )
-
-
-def close_image(href: str) -> None:
-    """Forget this thread's handles on ``href``: a new signature, or a fresh look, needs a new one."""
-    for image in _files().pop(href, {}).values():
-        _local.held -= _block_bytes(image)
-        image.dataset.close()
-
-
-def address_of(href: str) -> str | None:
-    """The address under which this thread has ``href`` open."""
-    return next((image.url for image in _files().get(href, {}).values()), None)
 
 
 def mark_broken(href: str) -> None:

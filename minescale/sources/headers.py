@@ -74,7 +74,7 @@ def block_sample(
             handles.mark_broken(asset.href)
             return None
         finally:
-            handles.close_image(asset.href)
+            handles.close_idle(asset.href)
 
     # GDAL's options are per thread except on the main one: a thread of its own leaves the caller's untouched.
     with ThreadPoolExecutor(1) as pool:
@@ -84,12 +84,13 @@ def block_sample(
 def _summarise(href: str, resolution: float, address: handles.Address) -> BlockSummary:
     import numpy as np
 
-    base = handles.open_image(href, None, address)
-    overview = pick_overview(base.factors, _own_unit(resolution, base) / abs(base.transform.e))
-    image = base if overview is None else handles.open_image(href, overview, address)
-    rows, cols = (-(-n // b) for n, b in zip(image.shape, image.block_shape, strict=True))
-    picked = range(0, rows * cols, max(1, rows * cols // SAMPLE))
-    sizes = [image.block_cost(*divmod(i, cols)) for i in picked]
+    with handles.borrowed(href) as file:
+        base = file.image(None, address)
+        overview = pick_overview(base.factors, _own_unit(resolution, base) / abs(base.transform.e))
+        image = file.image(overview, address)
+        rows, cols = (-(-n // b) for n, b in zip(image.shape, image.block_shape, strict=True))
+        picked = range(0, rows * cols, max(1, rows * cols // SAMPLE))
+        sizes = [image.block_cost(*divmod(i, cols)) for i in picked]
     return BlockSummary(
         factor=1 if overview is None else base.factors[overview],
         block=image.block_shape,

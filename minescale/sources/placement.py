@@ -17,7 +17,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from minescale.kernels.lookup import Decoding, Runs, fill, fill_gathered, nearest_runs, needed_pixels
+from minescale.kernels.filling import Decoding, clear_nowhere, fill, fill_gathered
+from minescale.kernels.lookup import Positions, nearest_positions, needed_pixels
 from minescale.kernels.masking import fuse
 from minescale.sources import windows
 
@@ -37,32 +38,62 @@ class Placement:
     window: windows.Window
     target: tuple[slice, slice] | None = None
     """Where the window's pixels go unchanged."""
-    runs: Runs | None = None
+    positions: Positions | None = None
     """Where within the window the target's pixels come from."""
+    block: tuple[int, int] = (1, 1)
+    """(y, x) of the image's blocks."""
     warp: dict[str, Any] | None = None
     """Arguments of a warp by GDAL."""
 
-    def put(self, stored: NDArray[Any], decode: Decoding, out: NDArray[Any], *, fresh: bool = False) -> None:
+    def put(
+        self,
+        pieces: Sequence[tuple[windows.Window, NDArray[Any]]],
+        decode: Decoding,
+        out: NDArray[Any],
+        *,
+        fresh: bool = False,
+    ) -> None:
         """Decode the window's pixels and put them on ``out`` where that is still 0.
 
-        With ``fresh``, ``out`` holds nothing of worth yet and is written as a whole.
+        With ``fresh``, ``out`` holds nothing of worth yet and is written as a whole. Pieces cover the window: one
+        does, or each lies within a block.
         """
         if self.target is not None:
-            if fresh and stored.shape != out.shape:
+            target = out[self.target]
+            if fresh and target.shape != out.shape:
                 out[:] = 0
-            fill(stored, decode, out[self.target], fresh=fresh)
-        elif self.runs is not None:
-            fill_gathered(np.ascontiguousarray(stored), decode, self.runs, out, fresh=fresh)
-        else:
-            from rasterio.warp import reproject
-
-            target = np.zeros_like(out)
-            # 0 is nodata on both sides: invalid neighbours carry no weight, and GDAL never makes a valid 0.
-            reproject(decode.table[stored], target, src_nodata=0, dst_nodata=0, num_threads=1, **(self.warp or {}))
+            for part, stored in pieces:
+                fill(stored, decode, target[part.within(self.window)], fresh=fresh)
+        elif self.positions is not None:
             if fresh:
-                out[:] = target
-            else:
-                fuse(out, target)
+                clear_nowhere(self.positions, out)
+            for part, stored in pieces:
+                corner = (part.row0 - self.window.row0, part.col0 - self.window.col0)
+                block = (corner[0] // self.block[0], corner[1] // self.block[1])
+                runs = self.positions.runs if part == self.window else self.positions.of_block(block)
+                fill_gathered(stored, corner, decode, runs, out, fresh=fresh)
+        else:
+            self._warp(pieces, decode, out, fresh)
+
+    def _warp(
+        self,
+        pieces: Sequence[tuple[windows.Window, NDArray[Any]]],
+        decode: Decoding,
+        out: NDArray[Any],
+        fresh: bool,
+    ) -> None:
+        from rasterio.warp import reproject
+
+        source = np.empty(self.window.shape, decode.table.dtype)
+        for part, stored in pieces:
+            source[part.within(self.window)] = decode.table[stored]
+        target = np.zeros_like(out)
+        # 0 is nodata on both sides: invalid neighbours carry no weight, and GDAL never makes a valid 0.
+        reproject(source, target, src_nodata=0, dst_nodata=0, num_threads=1, **(self.warp or {}))
+        if fresh:
+            out[:] = target
+        else:
+            fuse(out, target)
 
 
 class _Target:
@@ -230,8 +261,8 @@ def look_up(
     window = windows.Window(
         row0 // height * height, -(-row1 // height) * height, col0 // width * width, -(-col1 // width) * width
     ).clip(shape)
-    runs = nearest_runs(net_cols - window.col0, net_rows - window.row0, step, size, window.shape)
-    return Placement(window, runs=runs)
+    positions = nearest_positions(net_cols - window.col0, net_rows - window.row0, step, size, window.shape, block)
+    return Placement(window, positions=positions, block=block)
 
 
 def _error(

@@ -1,8 +1,4 @@
-"""Read threads of a process: more of them than cores, because reads wait for the network.
-
-Each thread has its own queue, and jobs of one name always go to one thread: it meets the same files again, and its
-open handles serve.
-"""
+"""Read threads of a process: more of them than cores, because reads wait for the network."""
 
 from __future__ import annotations
 
@@ -11,17 +7,17 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
-from zlib import crc32
 
 T = TypeVar("T")
 
-_threads: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 _lock = threading.Lock()
 
 
-def start_all(jobs: Sequence[tuple[str, Callable[[], T]]], threads: int) -> list[Future[T]]:
-    """Queue (name, job) pairs on the process's read threads; futures in their order."""
-    return [_thread(crc32(name.encode()) % max(threads, 1)).submit(job) for name, job in jobs]
+def start_all(jobs: Sequence[Callable[[], T]], threads: int) -> list[Future[T]]:
+    """Queue jobs on the process's read threads, first come first served; futures in their order."""
+    pool = _pool(max(threads, 1))
+    return [pool.submit(job) for job in jobs]
 
 
 def gather(futures: Sequence[Future[T]]) -> list[T]:
@@ -39,11 +35,11 @@ def gather(futures: Sequence[Future[T]]) -> list[T]:
     return [future.result() for future in futures]
 
 
-def _thread(number: int) -> ThreadPoolExecutor:
-    # Keyed by process: a forked child inherits the object, but not the thread.
-    key = (os.getpid(), number)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    # Keyed by process: a forked child inherits the object, but not the threads.
+    key = (os.getpid(), threads)
     with _lock:
-        thread = _threads.get(key)
-        if thread is None:
-            thread = _threads[key] = ThreadPoolExecutor(1, thread_name_prefix=f"minescale-read-{number}")
-        return thread
+        pool = _pools.get(key)
+        if pool is None:
+            pool = _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="minescale-read")
+        return pool

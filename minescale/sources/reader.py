@@ -24,7 +24,7 @@ from odc.geo.geobox import GeoBox
 from minescale.config import ReadConfig
 from minescale.errors import RemoteUnreachable, UsageError
 from minescale.kernels import masking, scaling
-from minescale.kernels.lookup import Decoding, decoding
+from minescale.kernels.filling import Decoding, decoding
 from minescale.sensors import MASK, SENSORS
 from minescale.sources import handles, windows
 from minescale.sources.access import Access
@@ -156,7 +156,7 @@ class Reader:
             )
         plan = [[(scene, *band_asset(scene, band)) for scene in layer.scenes] for layer in layers]
         geometry = Geometry(geobox, "nearest" if band == MASK else resampling, ahead)
-        jobs = [(chain[0][2].href, partial(self._read_layer, chain, geometry, out[i])) for i, chain in enumerate(plan)]
+        jobs = [partial(self._read_layer, chain, geometry, out[i]) for i, chain in enumerate(plan)]
         return PendingRead(out, start_all(jobs, self.config.threads))
 
     def _read_layer(
@@ -196,13 +196,16 @@ class Reader:
             attempt += 1
             address = _Address(self.access, asset.href, scene.provider, refused)
             uncached = attempt > 1 or handles.is_broken(asset.href)
+            file: handles.File | None = None
             try:
                 self.access.hold()
-                with self.access.restored(uncached=True) if uncached else nullcontext():
-                    return self._read_once(scene, band, asset, geometry, address, tally, out, fresh=fresh)
+                with (
+                    self.access.restored(uncached=True) if uncached else nullcontext(),
+                    handles.borrowed(asset.href) as file,
+                ):
+                    return self._read_once(scene, band, asset, geometry, file, address, tally, out, fresh=fresh)
             except (RasterioError, RemoteUnreachable) as error:
-                url = address.used or handles.address_of(asset.href) or asset.href
-                handles.close_image(asset.href)
+                url = address.used or (file and file.url) or asset.href
                 handles.mark_broken(asset.href)
                 cause, message = self._cause(error, url), describe(error)
             if attempt >= max_attempts(cause, self.config.retries):
@@ -234,33 +237,36 @@ class Reader:
         band: str,
         asset: BandAsset,
         geometry: Geometry,
+        file: handles.File,
         address: handles.Address,
         tally: _Tally,
         out: NDArray[Any],
         *,
         fresh: bool,
     ) -> bool:
-        image = handles.open_image(asset.href, None, address)
+        image = file.image(None, address)
         crs = image.crs or scene.crs
         overview = windows.pick_overview(image.factors, geometry.ratio(image.transform, crs))
         if overview is not None:
-            image = handles.open_image(asset.href, overview, address)
+            image = file.image(overview, address)
         landing = geometry.place(image.transform, image.shape, crs, image.block_shape)
         if landing.window.empty:
             return False
         next_windows = geometry.windows_ahead(image.transform, image.shape, crs)
-        stored, size, decoded = image.read(landing.window, next_windows, self.config.reuse_mb * 2**20)
-        tally.bytes_read += size
-        tally.requests += decoded
-        codes = stored if stored.dtype in (np.uint8, np.uint16) else _as_uint16(stored)
+        parts = image.read(landing.window, next_windows, self.config.reuse_mb * 2**20)
+        tally.bytes_read += parts.bytes_read
+        tally.requests += parts.decoded
+        pieces = [(part, _codes(stored)) for part, stored in parts.pieces]
         if band == MASK:
-            landing.put(codes, _states(scene.sensor), out, fresh=fresh)
-            return True
-        verdict = _probe_once(codes, scene, band, asset)
-        if verdict is not None and verdict.contradicts:
-            tally.doubts += (verdict,)
-        # The only place where scale and offset are used.
-        landing.put(codes, _reflectance(asset.scale, asset.offset, asset.nodata), out, fresh=fresh)
+            decode = _states(scene.sensor)
+        else:
+            verdict = _probe_once(pieces, scene, band, asset)
+            if verdict is not None and verdict.contradicts:
+                tally.doubts += (verdict,)
+            # The only place where scale and offset are used.
+            decode = _reflectance(asset.scale, asset.offset, asset.nodata)
+        landing.put(pieces, decode, out, fresh=fresh)
+        parts.release()
         return True
 
 
@@ -311,8 +317,10 @@ def touches(scene: Scene, asset: BandAsset, geometry: Geometry) -> bool:
     return meets and not clear_of
 
 
-def _as_uint16(stored: NDArray[Any]) -> NDArray[np.uint16]:
-    """Other integer types as digital numbers; what does not fit is nodata or saturated."""
+def _codes(stored: NDArray[Any]) -> NDArray[Any]:
+    """Digital numbers, uint8 or uint16: what does not fit is nodata or saturated."""
+    if stored.dtype in (np.uint8, np.uint16):
+        return stored
     if stored.dtype.kind not in "iu":
         from rasterio.errors import RasterioError
 
@@ -332,11 +340,14 @@ def _reflectance(scale: float, offset: float, nodata: int | None) -> Decoding:
     return decoding(scaling.reflectance_table(scale, offset, nodata))
 
 
-def _probe_once(dn: NDArray[np.uint16], scene: Scene, band: str, asset: BandAsset) -> ProbeVerdict | None:
+def _probe_once(
+    pieces: Sequence[tuple[windows.Window, NDArray[Any]]], scene: Scene, band: str, asset: BandAsset
+) -> ProbeVerdict | None:
     """Probe a scene's band on the first window that is large enough to tell."""
     key = (scene.id, band)
     if band not in DARK_BANDS or key in _probed:
         return None
+    dn = np.concatenate([stored.reshape(-1) for _, stored in pieces])
     verdict = probe_offset(
         dn, scale=asset.scale, offset=asset.offset, nodata=asset.nodata, scene_id=scene.id, band=band
     )

@@ -66,15 +66,16 @@ def keep(image: Image, block: Block, pixels: NDArray[Any], budget: int, *, owned
         if pixels.nbytes > budget or (image, block) in _kept:
             return
         _bytes += pixels.nbytes
-        room = pixels if owned else _room(pixels)
         _drop_spare(budget)
+    kept = pixels
     if not owned:
-        room[:] = pixels  # before anybody can take it
+        kept = room(pixels.shape, pixels.dtype)
+        kept[:] = pixels  # before anybody can take it
     with _lock:
         if (image, block) in _kept:
             _bytes -= pixels.nbytes
         else:
-            _kept[image, block] = (room, _turn)
+            _kept[image, block] = (kept, _turn)
 
 
 def give_back(blocks: Iterable[NDArray[Any]], budget: int) -> None:
@@ -87,13 +88,15 @@ def give_back(blocks: Iterable[NDArray[Any]], budget: int) -> None:
         _drop_spare(budget)
 
 
-def _room(pixels: NDArray[Any]) -> NDArray[Any]:
+def room(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """An array for a block; what it holds is left over from another."""
     global _spare_bytes  # noqa: PLW0603
-    spare = _spare.get((pixels.shape, pixels.dtype))
-    if not spare:
-        return np.empty_like(pixels)
-    _spare_bytes -= pixels.nbytes
-    return spare.pop()
+    with _lock:
+        spare = _spare.get((shape, np.dtype(dtype)))
+        if spare:
+            _spare_bytes -= spare[-1].nbytes
+            return spare.pop()
+    return np.empty(shape, dtype)
 
 
 def _drop_spare(budget: int) -> None:

@@ -42,9 +42,14 @@ class Window:
         """The part inside an image of ``shape`` (y, x)."""
         return Window(max(self.row0, 0), min(self.row1, shape[0]), max(self.col0, 0), min(self.col1, shape[1]))
 
-    def meets(self, other: Window) -> bool:
-        """Whether both share a pixel."""
-        return self.row0 < other.row1 and other.row0 < self.row1 and self.col0 < other.col1 and other.col0 < self.col1
+    def clip_to(self, other: Window) -> Window:
+        """The part inside another window."""
+        return Window(
+            max(self.row0, other.row0),
+            min(self.row1, other.row1),
+            max(self.col0, other.col0),
+            min(self.col1, other.col1),
+        )
 
     def within(self, outer: Window) -> tuple[slice, slice]:
         """Slices of this window in an array of ``outer``, which holds it."""

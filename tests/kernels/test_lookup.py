@@ -10,28 +10,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from minescale.kernels.lookup import Runs, decoding, fill, fill_gathered, nearest_runs, needed_pixels
+from minescale.kernels.filling import clear_nowhere, decoding, fill, fill_gathered
+from minescale.kernels.lookup import Positions, Runs, nearest_positions, needed_pixels
 from minescale.kernels.scaling import reflectance_table
 from minescale.sources.placement import look_up, place
 
 ZONE20, ZONE21 = "EPSG:32720", "EPSG:32721"
 
 
-def positions_of(runs: Runs, shape: tuple[int, int]) -> np.ndarray:
-    """Flat image position of each target pixel, -1 = none."""
-    lengths = np.diff(runs.first)
-    assert (lengths > 0).all()
-    within = np.arange(runs.first[-1]) - np.repeat(runs.first[:-1], lengths)
-    start = np.repeat(runs.start, lengths)
-    return np.where(start < 0, -1, start + within // runs.repeat).reshape(shape)
+def flat_positions(positions: Positions, shape: tuple[int, int], width: int) -> np.ndarray:
+    """Flat image position of each target pixel, -1 = none; every target pixel is named just once."""
+    found = np.full(shape[0] * shape[1], -9)
+    runs = positions.runs
+    for first, length, row, col in zip(*runs[:4], strict=True):
+        assert length > 0
+        assert (found[first : first + length] == -9).all()
+        found[first : first + length] = row * width + col + np.arange(length) // runs.repeat
+    for first, length in zip(*positions.nowhere, strict=True):
+        assert (found[first : first + length] == -9).all()
+        found[first : first + length] = -1
+    assert (found != -9).all()
+    return found.reshape(shape)
 
 
-def runs_of(positions: np.ndarray) -> Runs:
-    """The same the other way round, one run for each pixel or for neighbours in a row."""
-    flat = positions.reshape(-1)
-    follows = (np.diff(flat, prepend=-9) == 1) & (flat > 0)
-    first = np.flatnonzero(~follows | (np.arange(flat.size) % positions.shape[1] == 0))
-    return Runs(np.append(first, flat.size).astype(np.int32), flat[first].astype(np.int32), 1)
+def positions_from(flat: np.ndarray, width: int) -> Positions:
+    """The other way round: one run for each pixel, or for neighbours in a row of both images."""
+    values = flat.reshape(-1)
+    follows = (np.diff(values, prepend=-9) == 1) & (values > 0) & (values % width != 0)
+    first = np.flatnonzero(~follows | (np.arange(values.size) % flat.shape[1] == 0)).astype(np.int32)
+    length, start = np.diff(np.append(first, values.size)).astype(np.int32), values[first].astype(np.int32)
+    some = start >= 0
+    runs = Runs(first[some], length[some], start[some] // width, start[some] % width, 1)
+    return Positions(runs, {(0, 0): slice(None)}, (first[~some], length[~some]))
 
 
 @settings(max_examples=40, deadline=None)
@@ -47,8 +57,14 @@ def test_runs_equal_plain_interpolation(seed: int, step: int) -> None:
         turn, (down, across) = rng.uniform(-0.05, 0.05), rng.uniform(-9, 9, 2)
         scale = rng.uniform(0.9, 1.1) * rng.choice([1.0, 0.5, 1 / 3])
         cols, rows = scale * net_x - turn * net_y + across, scale * net_y + turn * net_x + down
-    runs = nearest_runs(cols, rows, step, (int(ny), int(nx)), (40, 30))
-    table = positions_of(runs, (int(ny), int(nx)))
+    positions = nearest_positions(cols, rows, step, (int(ny), int(nx)), (40, 30), (16, 8))
+    table = flat_positions(positions, (int(ny), int(nx)), 30)
+    for (block_row, block_col), which in positions.blocks.items():
+        runs = positions.runs.at(which)
+        assert (runs.row // 16 == block_row).all()
+        assert (runs.col // 8 == block_col).all()
+        assert ((runs.col + (runs.length - 1) // runs.repeat) // 8 == block_col).all()
+    assert sum(len(positions.of_block(block).first) for block in np.ndindex(3, 4)) == len(positions.runs.first)
     y, x = np.mgrid[:ny, :nx]
     j, i = np.minimum(y // step, shape[0] - 2), np.minimum(x // step, shape[1] - 2)
     v, u = (y - j * step) / step, (x - i * step) / step
@@ -70,7 +86,8 @@ def test_runs_equal_plain_interpolation(seed: int, step: int) -> None:
 
 def test_positions_without_a_value_fall_outside() -> None:
     net = np.full((2, 2), np.nan)
-    assert (positions_of(nearest_runs(net, net, 4, (4, 4), (9, 9)), (4, 4)) == -1).all()
+    positions = nearest_positions(net, net, 4, (4, 4), (9, 9), (3, 3))
+    assert (flat_positions(positions, (4, 4), 9) == -1).all()
 
 
 @pytest.mark.parametrize("stored_type", [np.uint8, np.uint16])
@@ -88,11 +105,12 @@ def test_decoding_fills_only_what_is_empty(stored_type: type, out_type: type) ->
 
     positions = rng.integers(-1, 30, (9, 9)).astype(np.int32)
     gathered = np.where((canvas == 0) & (positions >= 0), table[stored.reshape(-1)[positions]], canvas)
-    runs = runs_of(positions)
-    fill_gathered(stored, decoding(table), runs, canvas)
+    places = positions_from(positions, 5)
+    fill_gathered(stored, (0, 0), decoding(table), places.runs, canvas)
     np.testing.assert_array_equal(canvas, gathered)
 
-    fill_gathered(stored, decoding(table), runs, canvas, fresh=True)
+    fill_gathered(stored, (0, 0), decoding(table), places.runs, canvas, fresh=True)
+    clear_nowhere(places, canvas)
     np.testing.assert_array_equal(canvas, np.where(positions >= 0, table[stored.reshape(-1)[positions]], 0))
     fill(stored, decoding(table), canvas[2:8, 3:8], fresh=True)
     np.testing.assert_array_equal(canvas[2:8, 3:8], table[stored])
@@ -114,7 +132,10 @@ def test_arithmetic_equals_the_table(scale: float, offset: float, nodata: int | 
     for fresh in (True, False):
         direct, gathered = before.copy(), before.copy()
         fill(numbers, decode, direct, fresh=fresh)
-        fill_gathered(numbers, decode, runs_of(shifted), gathered, fresh=fresh)
+        places = positions_from(shifted, 256)
+        fill_gathered(numbers, (0, 0), decode, places.runs, gathered, fresh=fresh)
+        if fresh:
+            clear_nowhere(places, gathered)
         np.testing.assert_array_equal(direct, table[numbers] if fresh else np.where(before, before, table[numbers]))
         np.testing.assert_array_equal(gathered, expected if fresh else np.where(before, before, expected))
 
@@ -137,8 +158,8 @@ def test_look_up_is_the_pixel_under_the_exact_centre(resolution: float) -> None:
     image = Affine(10, 0, 799980, 0, -10, 9290020)
     box = GeoBox((300, 260), Affine(resolution, 0, 166000, 0, -resolution, 9285000), ZONE21)
     landing = look_up(image, (5490, 5490), ZONE20, box, (512, 512))
-    assert landing.runs is not None
-    positions = positions_of(landing.runs, (300, 260))
+    assert landing.positions is not None
+    positions = flat_positions(landing.positions, (300, 260), landing.window.shape[1])
     assert landing.window.row0 % 512 == landing.window.col0 % 512 == 0
     row, col = np.divmod(positions, landing.window.shape[1])
     found = (row + landing.window.row0) * 5490 + col + landing.window.col0
@@ -159,9 +180,9 @@ def test_look_up_is_the_pixel_under_the_exact_centre(resolution: float) -> None:
 def test_one_lattice_needs_no_look_up() -> None:
     box = GeoBox((64, 64), Affine(10, 0, 800000, 0, -10, 9290000), ZONE20)
     landing = place(Affine(10, 0, 799980, 0, -10, 9290020), (5490, 5490), ZONE20, box, "nearest")
-    assert landing.runs is None
+    assert landing.positions is None
     assert (landing.window.row0, landing.window.col0) == (2, 2)
     source = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
     target = np.zeros((64, 64), np.uint16)
-    landing.put(source, decoding(np.arange(65536, dtype=np.uint16)), target)
+    landing.put([(landing.window, source)], decoding(np.arange(65536, dtype=np.uint16)), target)
     np.testing.assert_array_equal(target, source)

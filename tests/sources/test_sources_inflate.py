@@ -1,0 +1,153 @@
+"""Blocks decoded without GDAL's decoder are the blocks that GDAL decodes, or are left to GDAL."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minescale.sources import handles, inflate
+from minescale.sources.windows import Window, blocks
+
+SHAPE = (300, 410)
+
+
+def write(path: Path, dtype: str = "uint16", **options: Any) -> Path:
+    rng = np.random.default_rng(3)
+    bands = int(options.pop("count", 1))
+    data = np.cumsum(rng.integers(-30, 31, (bands, *SHAPE)), axis=2) + 90
+    profile = {"driver": "GTiff", "height": SHAPE[0], "width": SHAPE[1], "count": bands, "dtype": dtype}
+    with rasterio.open(path, "w", **profile, **options) as target:
+        target.write(data.astype(dtype))
+    return path
+
+
+def image_of(path: Path) -> handles.Image:
+    return handles.File(str(path)).image(None, lambda: str(path))
+
+
+TILED = {"tiled": True, "blockxsize": 128, "blockysize": 64, "compress": "deflate"}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("predictor", [1, 2])
+@pytest.mark.parametrize("bigtiff", ["YES", "NO"])
+def test_every_block_is_what_gdal_decodes(tmp_path: Path, dtype: str, predictor: int, bigtiff: str) -> None:
+    path = write(tmp_path / "a.tif", dtype, **TILED, predictor=predictor, bigtiff=bigtiff)
+    image = image_of(path)
+    assert image.inflater is not None
+    grid = blocks(Window(0, *SHAPE[:1], 0, SHAPE[1]), image.block_shape)
+    rooms = [np.empty(image.block_shape, dtype) for _ in grid]
+    assert image.inflater.read(grid, rooms)
+    for (row, col), found in zip(grid, rooms, strict=True):
+        extent = Window(row * 64, row * 64 + 64, col * 128, col * 128 + 128).clip(SHAPE)
+        rows, cols = extent.shape
+        np.testing.assert_array_equal(found[:rows, :cols], image._load(extent, np.empty(extent.shape, dtype)))
+
+
+def test_strips_are_blocks_as_well(tmp_path: Path) -> None:
+    image = image_of(write(tmp_path / "a.tif", compress="deflate", predictor=2, blockysize=100))
+    assert image.inflater is not None
+    room = np.empty((100, SHAPE[1]), np.uint16)
+    assert image.inflater.read([(1, 0)], [room])
+    np.testing.assert_array_equal(room, image._load(Window(100, 200, 0, SHAPE[1]), np.empty_like(room)))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [
+        ("uint16", {**TILED, "compress": "lzw"}),
+        ("uint16", {**TILED, "compress": "zstd"}),
+        ("uint16", {"tiled": True, "blockxsize": 128, "blockysize": 64}),
+        ("int16", TILED),
+        ("float32", {**TILED, "predictor": 3}),
+        ("uint16", {**TILED, "nbits": 12}),
+        ("uint16", {**TILED, "count": 2}),
+        ("uint16", {**TILED, "endianness": "BIG", "predictor": 2}),
+    ],
+)
+def test_anything_else_is_left_to_gdal(tmp_path: Path, dtype: str, options: dict[str, Any]) -> None:
+    path = write(tmp_path / "a.tif", dtype, **options)
+    image = image_of(path)
+    assert image.inflater is None
+    parts = image.read(Window(10, 200, 20, 300), [], 0)
+    pixels = np.zeros((190, 280), dtype)
+    for part, piece in parts.pieces:
+        pixels[part.within(Window(10, 200, 20, 300))] = piece
+    with rasterio.open(path) as source:
+        np.testing.assert_array_equal(pixels, source.read(1)[10:200, 20:300])
+
+
+def test_overviews_are_left_to_gdal(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", **TILED)
+    with rasterio.open(path, "r+") as target:
+        target.build_overviews([2])
+    file = handles.File(str(path))
+    assert file.image(0, lambda: str(path)).inflater is None
+    assert file.image(None, lambda: str(path)).inflater is not None
+
+
+def test_a_block_that_was_never_written_or_is_broken_goes_to_gdal(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.tif"
+    profile = {"driver": "GTiff", "height": 256, "width": 256, "count": 1, "dtype": "uint16", "sparse_ok": True}
+    with rasterio.open(path, "w", **profile, tiled=True, blockxsize=128, blockysize=128, compress="deflate") as target:
+        target.write(np.full((128, 128), 7, np.uint16), 1, window=rasterio.windows.Window(0, 0, 128, 128))
+    image = image_of(path)
+    assert image.inflater is not None
+    assert not image.inflater.read([(0, 0), (1, 1)], [np.empty((128, 128), np.uint16) for _ in range(2)])
+    parts = image.read(Window(0, 256, 0, 256), [], 0)
+    assert sum(int(piece.astype(np.int64).sum()) for _, piece in parts.pieces) == 7 * 128 * 128
+
+    offset = int(image.dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
+    raw = bytearray(path.read_bytes())
+    raw[offset + 8 : offset + 24] = bytes(16)
+    broken = tmp_path / "broken.tif"
+    broken.write_bytes(raw)
+    image = image_of(broken)
+    assert image.inflater is not None
+    assert not image.inflater.read([(0, 0)], [np.empty((128, 128), np.uint16)])
+    with pytest.raises(rasterio.errors.RasterioIOError):
+        image.read(Window(0, 128, 0, 128), [], 0)
+
+
+def test_where_libdeflate_cannot_be_reached_gdal_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inflate, "_library", lambda: None)
+    image = image_of(write(tmp_path / "a.tif", **TILED))
+    assert image.inflater is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 30_000)), min_size=1, max_size=12), st.randoms())
+def test_ranges_hold_every_place(gaps_and_sizes: list[tuple[int, int]], random: Any) -> None:
+    places, offset = [], 8
+    for gap, size in gaps_and_sizes:
+        offset += gap * 1000
+        places.append((offset, size))
+        offset += size
+    random.shuffle(places)
+    ranges, starts = inflate._coalesce(places)
+    held = np.concatenate([np.arange(first, first + size) for first, size in ranges])
+    for (place, size), start in zip(places, starts, strict=True):
+        np.testing.assert_array_equal(held[start : start + size], np.arange(place, place + size))
+    gaps = [b[0] - sum(a) for a, b in itertools.pairwise(ranges)]
+    assert all(gap > inflate._GAP_BYTES for gap in gaps)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("/data/a.tif", "/data/a.tif"),
+        ("file:///data/a.tif", "/data/a.tif"),
+        ("https://host/a.tif?sig=1", "/vsicurl/https://host/a.tif?sig=1"),
+        ("http://host/a.tif", "/vsicurl/http://host/a.tif"),
+        ("s3://bucket/key.tif", "/vsis3/bucket/key.tif"),
+        ("zip+https://host/a.zip!/b.tif", None),
+    ],
+)
+def test_addresses_by_gdals_names(url: str, path: str | None) -> None:
+    assert inflate._gdal_path(url) == path
