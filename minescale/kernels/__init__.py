@@ -13,6 +13,7 @@ from minescale.errors import UsageError
 from minescale.kernels.blend import add_window, hann_weights, normalise
 from minescale.kernels.composite import METHODS, geomedian, latest, median, medoid, padded_depth, percentile
 from minescale.kernels.expressions import evaluate
+from minescale.kernels.folding import scale_and_fold
 from minescale.kernels.indices import (
     ALIASES,
     GEOLOGY,
@@ -78,6 +79,7 @@ __all__ = [
     "reflectance_table",
     "region_sizes",
     "repeat",
+    "scale_and_fold",
     "tile_borders",
     "warm",
 ]

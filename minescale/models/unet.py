@@ -10,6 +10,7 @@ window, so a tiled prediction would differ from an untiled one.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,10 +22,15 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from minescale.errors import ModelError
+from minescale.kernels.folding import scale_and_fold
 from minescale.models.package import ModelPackage
 from minescale.models.spec import HALO_STEP, ModelSpec
 
 _GPU_BATCH = 16
+
+# The layers of a patch take 6 to 13 MB each. Workers have the system map such blocks afresh every time: in huge pages
+# that is a few faults, not thousands. PyTorch reads this when it first allocates memory, not when it is imported.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Sequential:
@@ -48,7 +54,10 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(width, 4 * classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pixel_unshuffle(x, 2)
+        return self.from_folded(F.pixel_unshuffle(x, 2))
+
+    def from_folded(self, x: Tensor) -> Tensor:
+        """The rest, from (n, 4 band, y / 2, x / 2), as ``pixel_unshuffle`` folds it."""
         skips = []
         for level, encoder in enumerate(self.encoders):
             x = encoder(F.max_pool2d(x, 2) if level else x)
@@ -156,23 +165,22 @@ class UNetPredictor:
         out = np.empty((n, len(self._spec.classes), *batch.shape[2:]), np.float32)
         with torch.inference_mode():
             for start in range(0, n, step):
-                part = torch.from_numpy(batch[start : start + step])
-                if len(part) < step:
-                    part = torch.cat([part, part.new_zeros((step - len(part), *part.shape[1:]))])
-                scores = self._forward(part).float().cpu().numpy()
-                out[start : start + step] = scores[: n - start]
+                part = batch[start : start + step]
+                logits = self._on_gpu(part, step) if self._device.type == "cuda" else self._on_cpu(part[0])
+                out[start : start + step] = torch.softmax(logits, dim=1).cpu().numpy()[: n - start]
         return out
 
-    def _forward(self, part: Tensor) -> Tensor:
-        x = part.to(self._device, memory_format=torch.channels_last)
-        x = scale(x, self._mean, self._scale)
-        if self._device.type == "cuda":
-            with torch.autocast("cuda", dtype=torch.float16):
-                logits = self._net(x)
-            logits = logits.float()
-        else:
-            logits = self._net(x)
-        return torch.softmax(logits, dim=1)
+    def _on_cpu(self, image: NDArray[np.float32]) -> Tensor:
+        folded = scale_and_fold(image, self._mean.numpy().ravel(), self._scale.numpy().ravel())
+        return self._net.from_folded(torch.from_numpy(folded[np.newaxis]).permute(0, 3, 1, 2))
+
+    def _on_gpu(self, images: NDArray[np.float32], step: int) -> Tensor:
+        part = torch.from_numpy(images)
+        if len(part) < step:
+            part = torch.cat([part, part.new_zeros((step - len(part), *part.shape[1:]))])
+        x = scale(part.to(self._device, memory_format=torch.channels_last), self._mean, self._scale)
+        with torch.autocast("cuda", dtype=torch.float16):
+            return self._net(x).float()
 
 
 def scale(x: Tensor, mean: Tensor, inverse_std: Tensor) -> Tensor:

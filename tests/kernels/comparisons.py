@@ -95,6 +95,11 @@ def _window(shape, rng):
     return acc, acc[0].copy(), pred, K.hann_weights(6, 2), shape[1] - 4, -2
 
 
+def _scaled(shape, rng):
+    image = rng.uniform(0.001, 0.6, (5, *shape[1:])) * (rng.random((5, *shape[1:])) > 0.05)
+    return image.astype(np.float32), rng.random(5).astype(np.float32), rng.uniform(5, 50, 5).astype(np.float32)
+
+
 def _add_window(acc, weight, pred, win, y, x):
     acc, weight = acc.copy(), weight.copy()
     K.add_window(acc, weight, pred, win, y, x)
@@ -234,6 +239,7 @@ COMPARISONS: tuple[Comparison, ...] = (
         twin=twins.normalized_differences,
     ),
     Comparison(name="fused-indices", make=_composite, kernel=K.fused_indices, twin=twins.fused_indices, tolerance=1e-6),
+    Comparison(name="scale-and-fold", make=_scaled, kernel=K.scale_and_fold, twin=twins.scale_and_fold),
     Comparison(
         name="add-window", make=_window, kernel=_add_window, twin=twins.add_window, tolerance=1e-6, slow_twin=True
     ),

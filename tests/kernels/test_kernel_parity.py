@@ -125,6 +125,8 @@ def test_out_is_used_and_returned():
         (lambda s, m: K.label(m[0], 6), "6"),
         (lambda s, m: K.region_sizes(np.array([[3]], np.int32), 2), "3"),
         (lambda s, m: K.fused_indices(s, [0], [9]), "9"),
+        (lambda s, m: K.scale_and_fold(np.ones((2, 3, 4), np.float32), *np.ones((2, 2), np.float32)), "even rows"),
+        (lambda s, m: K.scale_and_fold(np.ones((2, 4, 4), np.float32), *np.ones((2, 3), np.float32)), "each band"),
         (lambda s, m: K.fused_indices(s, [0], [1, 2]), "number"),
         (lambda s, m: K.warm(2, "mode"), "median"),
     ],

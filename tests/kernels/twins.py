@@ -130,6 +130,13 @@ def fused_indices(composite, first, second, ratio):
     return np.where(np.array(ratio)[:, None, None], a / b, (a - b) / (a + b)).astype(np.float32)
 
 
+def scale_and_fold(image, mean, inverse_std):
+    bands, height, width = image.shape
+    scaled = (image - mean[:, None, None]) * inverse_std[:, None, None] * (image > 0).all(axis=0)
+    cut = scaled.reshape(bands, height // 2, 2, width // 2, 2)
+    return np.moveaxis(cut, (1, 3), (0, 1)).reshape(height // 2, width // 2, 4 * bands)
+
+
 def add_window(acc, weight, pred, win, y, x):
     acc, weight = acc.copy(), weight.copy()
     for row in range(win.shape[0]):
