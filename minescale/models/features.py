@@ -20,17 +20,20 @@ from minescale.kernels.expressions import parse
 from minescale.models.spec import ModelSpec
 from minescale.models.symbols import band_symbols, formula
 
-LOAD, CONST, ADD, SUB, MUL, DIV, NEG, POW, FEATURE = range(9)
+LOAD, CONST, ADD, SUB, MUL, DIV, NEG, POW, FEATURE, CONTRAST = range(10)
+MOST_BANDS = 256
+"""Bands a program can tell apart: CONTRAST packs two of their numbers into one argument."""
 _BINARY: dict[type[ast.operator], int] = {ast.Add: ADD, ast.Sub: SUB, ast.Mult: MUL, ast.Div: DIV, ast.Pow: POW}
-_EFFECT = {LOAD: 1, CONST: 1, NEG: 0, FEATURE: -1}
+_EFFECT = {LOAD: 1, CONST: 1, NEG: 0, FEATURE: -1, CONTRAST: 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     codes: NDArray[np.int64]
-    """Operations in order; ``FEATURE`` takes the value from the stack as the feature of number ``arguments[i]``."""
+    """Operations in order; ``FEATURE`` takes the value from the stack as the feature of number ``arguments[i]``,
+    ``CONTRAST`` puts ``(a - b) / (a + b)`` of two bands there."""
     arguments: NDArray[np.float32]
-    """Band number, constant or feature number of each operation; 0 where it has none."""
+    """Band number, constant or feature number of each operation; ``MOST_BANDS * a + b`` of a CONTRAST; else 0."""
     depth: int
     """Largest number of values on the stack."""
     n_features: int
@@ -47,7 +50,7 @@ def compile_features(features: Sequence[str], spec: ModelSpec) -> Program:
     symbols = band_symbols(spec)
     operations: list[tuple[int, float]] = []
     for number, name in enumerate(features):
-        operations += [*_feature(name, spec, symbols), (FEATURE, float(number))]
+        operations += [*_shortened(_feature(name, spec, symbols)), (FEATURE, float(number))]
     depth = deepest = 0
     for code, _ in operations:
         depth += _EFFECT.get(code, -1)
@@ -58,6 +61,15 @@ def compile_features(features: Sequence[str], spec: ModelSpec) -> Program:
         depth=deepest,
         n_features=len(features),
     )
+
+
+def _shortened(operations: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """One operation in place of the seven of a normalised difference, which most features are."""
+    if [code for code, _ in operations] == [LOAD, LOAD, SUB, LOAD, LOAD, ADD, DIV]:
+        first, second = operations[:2], operations[3:5]
+        if first == second:
+            return [(CONTRAST, MOST_BANDS * first[0][1] + first[1][1])]
+    return operations
 
 
 def _feature(name: str, spec: ModelSpec, symbols: Sequence[str]) -> list[tuple[int, float]]:

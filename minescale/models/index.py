@@ -81,9 +81,12 @@ class IndexPredictor:
             for ramp in rule.ramps:
                 if ramp.expression not in values:
                     values[ramp.expression] = evaluate(ramp.expression, symbols)
-                slope = np.float32(1 / (ramp.end - ramp.start))
-                step = np.clip((values[ramp.expression] - np.float32(ramp.start)) * slope, 0, 1)
-                np.minimum(met, np.nan_to_num(step, nan=0.0) * np.float32(rule.weight), out=met)
+                step = values[ramp.expression] - np.float32(ramp.start)
+                step *= np.float32(1 / (ramp.end - ramp.start))
+                np.minimum(step, np.float32(1), out=step)
+                np.fmax(step, np.float32(0), out=step)  # of a number and NaN, fmax takes the number
+                step *= np.float32(rule.weight)
+                np.minimum(met, step, out=met)
             np.maximum(score, met, out=score)
         out = np.empty((len(batch), 2, *score.shape[1:]), np.float32)
         out[:, self._spec.target_index] = score

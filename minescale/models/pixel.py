@@ -13,12 +13,27 @@ from numba import njit
 from numpy.typing import NDArray
 
 from minescale.errors import ModelError
-from minescale.models.features import ADD, CONST, DIV, FEATURE, LOAD, MUL, NEG, SUB, Program, compile_features
+from minescale.models.features import (
+    ADD,
+    CONST,
+    CONTRAST,
+    DIV,
+    FEATURE,
+    LOAD,
+    MOST_BANDS,
+    MUL,
+    NEG,
+    SUB,
+    Program,
+    compile_features,
+)
 from minescale.models.package import ModelPackage
 from minescale.models.spec import ModelSpec
 
 BLOCK = 512
-"""Pixels per block: a block of every stack level and hidden unit stays in the first-level cache."""
+"""Pixels per block: a block of every stack level stays in the first-level cache."""
+GROUP = 4
+"""Features that are added to the hidden units' sums together: the sums travel to memory and back that much less."""
 MAX_HIDDEN = 64
 _CLIP = 8.0
 
@@ -116,6 +131,14 @@ def _run(  # noqa: PLR0912
     if code == CONST:
         stack[top] = argument
         return top + 1
+    if code == CONTRAST:
+        pair = int(argument)
+        one, two = pixels[pair // MOST_BANDS, start:stop], pixels[pair % MOST_BANDS, start:stop]
+        ratio = stack[top]
+        for i in range(stop - start):
+            total = one[i] + two[i]
+            ratio[i] = (one[i] - two[i]) / total if total != 0 else np.float32(np.nan)
+        return top + 1
     if code == NEG:
         stack[top - 1] = -stack[top - 1]
         return top
@@ -139,6 +162,22 @@ def _run(  # noqa: PLR0912
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _add_group(group: Any, weight: Any, first: int, held: int, sums: Any) -> None:
+    """Add ``held`` scaled features, the first of number ``first``, to the sums of all units, in their order."""
+    a, b, c, d = group[0], group[1], group[2], group[3]
+    zero = np.float32(0)
+    for h in range(sums.shape[0]):
+        # A feature that is not there weighs nothing, which leaves a sum as it is.
+        p = weight[h, first]
+        q = weight[h, first + 1] if held > 1 else zero
+        r = weight[h, first + 2] if held > 2 else zero
+        s = weight[h, first + 3] if held > 3 else zero
+        total = sums[h]
+        for i in range(BLOCK):
+            total[i] = total[i] + p * a[i] + q * b[i] + r * c[i] + s * d[i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _score(
     pixels: Any,
     codes: Any,
@@ -156,30 +195,33 @@ def _score(
     units = weight.shape[0]
     out = np.empty(n, np.float32)
     stack = np.zeros((depth, BLOCK), np.float32)
+    group = np.zeros((GROUP, BLOCK), np.float32)
     sums = np.empty((units, BLOCK), np.float32)
     total = np.empty(BLOCK, np.float32)
     clip, zero = np.float32(_CLIP), np.float32(0)
+    last = mean.shape[0] - 1
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
         for h in range(units):
             sums[h] = bias[h]
         top = 0
+        held = 0
         for k in range(codes.shape[0]):
             if codes[k] != FEATURE:
                 top = _run(codes[k], stack, top, pixels, arguments[k], start, stop)
                 continue
             f = int(arguments[k])
             top -= 1
-            value = stack[top]
+            value, scaled = stack[top], group[held]
             for i in range(BLOCK):
                 v = (value[i] - mean[f]) * inverse_std[f]
                 # A comparison with NaN is false, so that no value becomes the average.
                 v = v if v == v else zero  # noqa: PLR0124
-                value[i] = min(max(v, -clip), clip)
-            for h in range(units):
-                w = weight[h, f]
-                for i in range(BLOCK):
-                    sums[h, i] += w * value[i]
+                scaled[i] = min(max(v, -clip), clip)
+            held += 1
+            if held == GROUP or f == last:
+                _add_group(group, weight, f + 1 - held, held, sums)
+                held = 0
         if linear:
             total[:] = sums[0]
         else:
