@@ -30,8 +30,8 @@ def geomedian(
     """Geometric median: the spectrum with the smallest sum of Euclidean distances to the valid ones.
 
     Found by Weiszfeld's iteration from the mean (E. Weiszfeld, Tohoku Math. J. 43, 1937; for composites:
-    Roberts, Mueller, McIntyre, IEEE TGRS 55, 2017, doi 10.1109/TGRS.2017.2723896), in float32 and relative to the
-    current estimate. A pixel stops on its own account, so the result does not depend on how the image is tiled.
+    Roberts, Mueller, McIntyre, IEEE TGRS 55, 2017, doi 10.1109/TGRS.2017.2723896), in float32, relative to the
+    current estimate, and with steps extrapolated (D. G. Anderson, J. ACM 12, 1965), which takes half as many. A pixel stops on its own account, so the result does not depend on how the image is tiled.
 
     Parameters
     ----------
@@ -116,13 +116,17 @@ def _geomedian(layers: NDArray, mask: NDArray, max_iter: int, eps: np.float32, o
     valid = np.empty((depth, _STRIP), np.float32)
     middle = np.empty((bands, _STRIP), np.float32)
     shift = np.empty((bands, _STRIP), np.float32)
-    scratch = np.empty((4, _STRIP), np.float32)
+    last_shift = np.empty((bands, _STRIP), np.float32)
+    last_move = np.empty((bands, _STRIP), np.float32)
+    scratch = np.empty((7, _STRIP), np.float32)
     one, nothing, half = np.float32(1), np.float32(0), np.float32(0.5)
     # A distance of 0 would weigh infinitely: this much, in squared digital numbers, is far below any step.
     tiny = np.float32(1e-6)
+    farthest = np.float32(20)
     for start in range(0, pixels, _STRIP):
         size = min(_STRIP, pixels - start)
         count, weights, weight, open_ = scratch[0, :size], scratch[1, :size], scratch[2, :size], scratch[3, :size]
+        length, last_length, back = scratch[4, :size], scratch[5, :size], scratch[6, :size]
         _validity(layers, mask, start, valid, count)
         middle[:] = nothing
         for t in range(depth):
@@ -139,6 +143,9 @@ def _geomedian(layers: NDArray, mask: NDArray, max_iter: int, eps: np.float32, o
         # One sample is its own median, and for two the mean is one of many.
         for i in range(size):
             open_[i] = one if count[i] > np.float32(2) else nothing
+        last_shift[:] = nothing
+        last_move[:] = nothing
+        last_length[:] = nothing
         for _ in range(max_iter):
             shift[:] = nothing
             weights[:] = nothing
@@ -159,23 +166,42 @@ def _geomedian(layers: NDArray, mask: NDArray, max_iter: int, eps: np.float32, o
                         move[i] += weight[i] * (sample[i] - mean[i])
             for i in range(size):
                 weights[i] = open_[i] / max(weights[i], np.float32(1e-30))
+            length[:] = nothing
+            back[:] = nothing
             weight[:] = nothing
             for b in range(bands):
-                mean, move = middle[b], shift[b]
+                move, last = shift[b], last_shift[b]
                 for i in range(size):
                     step = move[i] * weights[i]
-                    mean[i] += step
-                    weight[i] += step * step
+                    turn = step - last[i]
+                    move[i] = step
+                    length[i] += step * step
+                    back[i] += step * turn
+                    weight[i] += turn * turn
             left = nothing
             for i in range(size):
-                open_[i] = one if weight[i] >= eps * eps else nothing
+                open_[i] = one if length[i] >= eps * eps else nothing
                 left += open_[i]
+                # Steps shrink by a nearly constant factor: what is left of them is extrapolated from the last two. A
+                # plain step, which never leads away, where they grow or the pixel is done.
+                trusted = open_[i] if length[i] < last_length[i] else nothing
+                back[i] = trusted * min(max(back[i] / max(weight[i], tiny), -farthest), nothing)
+                last_length[i] = length[i]
+            for b in range(bands):
+                mean, move, last, done = middle[b], shift[b], last_shift[b], last_move[b]
+                for i in range(size):
+                    moved = move[i] - back[i] * (done[i] + move[i] - last[i])
+                    mean[i] += moved
+                    done[i] = moved
+                    last[i] = move[i]
             if left == nothing:
                 break
         for b in range(bands):
             result, mean = out[b, start : start + size], middle[b]
             for i in range(size):
-                result[i] = np.uint16(np.floor(mean[i] + half))
+                # An iteration cut short may have been extrapolated beyond the samples.
+                value = min(max(mean[i] + half, one), np.float32(65535))
+                result[i] = np.uint16(value) if count[i] > nothing else np.uint16(0)
 
 
 @kernel
