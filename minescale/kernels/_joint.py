@@ -17,6 +17,8 @@ from minescale.sensors import CLEAR
 
 _CLEAR = np.uint8(CLEAR)
 _STRIP = 64
+_FARTHEST = np.float32(20)
+"""Steps that are extrapolated at most."""
 _STEPS_PER_DN = 4096.0
 
 
@@ -31,7 +33,8 @@ def geomedian(
 
     Found by Weiszfeld's iteration from the mean (E. Weiszfeld, Tohoku Math. J. 43, 1937; for composites:
     Roberts, Mueller, McIntyre, IEEE TGRS 55, 2017, doi 10.1109/TGRS.2017.2723896), in float32, relative to the
-    current estimate, and with steps extrapolated (D. G. Anderson, J. ACM 12, 1965), which takes half as many. A pixel stops on its own account, so the result does not depend on how the image is tiled.
+    current estimate, and with steps extrapolated (D. G. Anderson, J. ACM 12, 1965), which takes half as many. A
+    pixel stops on its own account, so the result does not depend on how the image is tiled.
 
     Parameters
     ----------
@@ -110,6 +113,55 @@ def _validity(layers: NDArray, mask: NDArray, start: int, valid: NDArray, count:
 
 
 @kernel
+def _step(
+    shift: NDArray,
+    weights: NDArray,
+    last_shift: NDArray,
+    last_move: NDArray,
+    scratch: NDArray,
+    eps: np.float32,
+    middle: NDArray,
+) -> np.float32:
+    """Move the estimates of a strip and close pixels that stand still; returns the number of open ones.
+
+    Rows of ``scratch``: 3 open or not, 4 squared step, 5 the one before, 6 share of the way to extrapolate.
+    """
+    size = weights.size
+    turned, open_ = scratch[2, :size], scratch[3, :size]
+    length, last_length, back = scratch[4, :size], scratch[5, :size], scratch[6, :size]
+    one, nothing, tiny = np.float32(1), np.float32(0), np.float32(1e-6)
+    length[:] = nothing
+    back[:] = nothing
+    turned[:] = nothing
+    for b in range(middle.shape[0]):
+        move, last = shift[b], last_shift[b]
+        for i in range(size):
+            step = move[i] * weights[i]
+            turn = step - last[i]
+            move[i] = step
+            length[i] += step * step
+            back[i] += step * turn
+            turned[i] += turn * turn
+    left = nothing
+    for i in range(size):
+        open_[i] = one if length[i] >= eps * eps else nothing
+        left += open_[i]
+        # Steps shrink by a nearly constant factor: what is left of them is extrapolated from the last two. A
+        # plain step, which never leads away, where they grow or the pixel is done.
+        trusted = open_[i] if length[i] < last_length[i] else nothing
+        back[i] = trusted * min(max(back[i] / max(turned[i], tiny), -_FARTHEST), nothing)
+        last_length[i] = length[i]
+    for b in range(middle.shape[0]):
+        mean, move, last, done = middle[b], shift[b], last_shift[b], last_move[b]
+        for i in range(size):
+            moved = move[i] - back[i] * (done[i] + move[i] - last[i])
+            mean[i] += moved
+            done[i] = moved
+            last[i] = move[i]
+    return left
+
+
+@kernel
 def _geomedian(layers: NDArray, mask: NDArray, max_iter: int, eps: np.float32, out: NDArray) -> None:
     depth, bands, pixels = layers.shape
     samples = np.empty((depth, bands, _STRIP), np.float32)
@@ -122,11 +174,9 @@ def _geomedian(layers: NDArray, mask: NDArray, max_iter: int, eps: np.float32, o
     one, nothing, half = np.float32(1), np.float32(0), np.float32(0.5)
     # A distance of 0 would weigh infinitely: this much, in squared digital numbers, is far below any step.
     tiny = np.float32(1e-6)
-    farthest = np.float32(20)
     for start in range(0, pixels, _STRIP):
         size = min(_STRIP, pixels - start)
         count, weights, weight, open_ = scratch[0, :size], scratch[1, :size], scratch[2, :size], scratch[3, :size]
-        length, last_length, back = scratch[4, :size], scratch[5, :size], scratch[6, :size]
         _validity(layers, mask, start, valid, count)
         middle[:] = nothing
         for t in range(depth):
@@ -145,7 +195,7 @@ def _geomedian(layers: NDArray, mask: NDArray, max_iter: int, eps: np.float32, o
             open_[i] = one if count[i] > np.float32(2) else nothing
         last_shift[:] = nothing
         last_move[:] = nothing
-        last_length[:] = nothing
+        scratch[5] = nothing
         for _ in range(max_iter):
             shift[:] = nothing
             weights[:] = nothing
@@ -166,34 +216,7 @@ def _geomedian(layers: NDArray, mask: NDArray, max_iter: int, eps: np.float32, o
                         move[i] += weight[i] * (sample[i] - mean[i])
             for i in range(size):
                 weights[i] = open_[i] / max(weights[i], np.float32(1e-30))
-            length[:] = nothing
-            back[:] = nothing
-            weight[:] = nothing
-            for b in range(bands):
-                move, last = shift[b], last_shift[b]
-                for i in range(size):
-                    step = move[i] * weights[i]
-                    turn = step - last[i]
-                    move[i] = step
-                    length[i] += step * step
-                    back[i] += step * turn
-                    weight[i] += turn * turn
-            left = nothing
-            for i in range(size):
-                open_[i] = one if length[i] >= eps * eps else nothing
-                left += open_[i]
-                # Steps shrink by a nearly constant factor: what is left of them is extrapolated from the last two. A
-                # plain step, which never leads away, where they grow or the pixel is done.
-                trusted = open_[i] if length[i] < last_length[i] else nothing
-                back[i] = trusted * min(max(back[i] / max(weight[i], tiny), -farthest), nothing)
-                last_length[i] = length[i]
-            for b in range(bands):
-                mean, move, last, done = middle[b], shift[b], last_shift[b], last_move[b]
-                for i in range(size):
-                    moved = move[i] - back[i] * (done[i] + move[i] - last[i])
-                    mean[i] += moved
-                    done[i] = moved
-                    last[i] = move[i]
+            left = _step(shift, weights, last_shift, last_move, scratch, eps, middle)
             if left == nothing:
                 break
         for b in range(bands):

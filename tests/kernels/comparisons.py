@@ -19,7 +19,6 @@ from minescale import kernels as K
 
 Arguments = tuple[Any, ...]
 SMALL = ((1, 4, 8), (2, 8, 4), (5, 16, 24), (12, 8, 40), (24, 12, 20), (25, 8, 36), (61, 4, 8))
-LARGE = ((12, 512, 512), (24, 512, 512))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

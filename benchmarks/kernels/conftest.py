@@ -1,6 +1,0 @@
-"""Lets the benchmarks read the comparison table of the kernel tests."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "kernels"))
