@@ -129,10 +129,16 @@ def _openvino(scorer: Any, example: Any, patch: np.ndarray) -> Way:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     frontend = FrontEndManager().load_by_framework("pytorch")
-    model = frontend.convert(frontend.load(TorchScriptPythonDecoder(scorer, example_input=example)))
+    decoder = TorchScriptPythonDecoder(scorer, example_input=example)  # has to outlive the conversion
+    model = frontend.convert(frontend.load(decoder))
     model.reshape(list(patch.shape))
     # Two workers that pin their only thread would share a core.
-    options = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": 0}
+    options = {
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": False,
+    }
     compiled = openvino.Core().compile_model(model, "CPU", options)
     return lambda: compiled(patch)[0]
 
