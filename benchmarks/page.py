@@ -141,6 +141,98 @@ scheduler with idle workers in one process takes per task: {dask}.
 """
 
 
+def kernels(found: dict[str, Any], _: Path) -> str:
+    rows = []
+    for depth, runs in found["median"].items():
+        for other in ("numpy", "bottleneck"):
+            rows.append([f"median of {depth}, one thread", other, *_ratios(runs, other)])
+    threads, on_dask = found["threads"], "xarray + Dask"
+    rows += [
+        [f"median of {depth}, {threads} threads", on_dask, *_ratios(runs, on_dask)]
+        for depth, runs in found["median_on_dask"].items()
+    ]
+    peak = {}
+    for other in ("minescale strips", "xarray"):
+        rows.append(["mask, median of 8 bands, 14 indices, one thread", other, *_ratios(found["chain"], other)])
+        peak[other] = spread(_over(found["chain"], other, "peak_rss"))
+    decode = statistics.median(found["decode_mb_per_s"])
+    speeds = []
+    for row in found["each"]:
+        rate = row["bytes"] / 1e6 / statistics.median(row["cpu_s"])
+        numpy = "" if row["over_numpy"] is None else spread(row["over_numpy"])
+        speeds.append([row["name"], f"{rate:,.0f}", f"{rate / decode:.1f}", numpy])
+    joint = found["geomedian"]
+    return f"""## Kernels
+
+{found["rounds"]} interleaved rounds, outputs equal; × is the other way over minescale, taken within a round. *strips* is
+the same chain with its input cut into strips of rows that stay in cache: what fusing could bring. From `kernels.py`.
+
+{table(["", "beside", "wall ×", "CPU ×"], rows)}
+
+- Peak memory of the chain: xarray's process × {peak["xarray"]}, strips × {peak["minescale strips"]}.
+- Geomedian of 12 dates and 6 bands, {threads} threads: {spread(joint["mpx_per_s"])} Mpx/s;
+  {joint["within_1e-4"]:.2%} of the pixels within 1e-4 of a converged float64 reference, mean distance to the looks at
+  most {joint["distance_excess"]:.0e} longer.
+
+GDAL decodes {decode:.0f} MB per CPU second here. Each kernel on 12 layers, MB of its own input per CPU second:
+
+{table(["kernel", "MB/s", "decode ×", "NumPy ×"], speeds)}
+"""
+
+
+def _over(runs: dict[str, Any], other: str, key: str) -> list[float]:
+    return [theirs[key] / ours[key] for theirs, ours in zip(runs[other], runs["minescale"], strict=True)]
+
+
+def _ratios(runs: dict[str, Any], other: str) -> tuple[str, str]:
+    return spread(_over(runs, other, "wall_s")), spread(_over(runs, other, "cpu_s"))
+
+
+def inference(found: dict[str, Any], _: Path) -> str:
+    tiles = [
+        [name, spread([found["size"] ** 2 / 1e6 / s for s in seconds])] for name, seconds in found["tile_cpu_s"].items()
+    ]
+    patch = found["patch_cpu_s"]
+    ours = next(iter(patch.values()))
+    engines = [
+        [
+            name,
+            spread([found["edge"] ** 2 / 1e6 / s for s in seconds]),
+            spread([own / s for own, s in zip(ours, seconds, strict=True)], 2),
+        ]
+        for name, seconds in patch.items()
+    ]
+    return f"""## Models on one thread
+
+Mpx per CPU second, from `inference.py`: a whole tile of {found["size"]} px with its halo, windows and blending.
+
+{table(["model", "Mpx/s"], tiles)}
+
+The U-Net alone on a patch of {found["edge"]} px; probabilities agree to 1e-4, nothing runs in less than float32.
+
+{table(["engine", "Mpx/s", "× ours"], engines)}
+"""
+
+
+def write(found: dict[str, Any], _: Path) -> str:
+    scan, rows = found["scan"], []
+    for kind, layouts in found["layouts"].items():
+        present = layouts["512 zstd 3"]
+        for name, turns in layouts.items():
+            middle = {key: statistics.median(turn[key] for turn in turns) for key in turns[0]}
+            ratio = [old["cpu_s"] / new["cpu_s"] for old, new in zip(present, turns, strict=True)]
+            rows.append([kind, name, spread(ratio, 2), f"{middle['bytes'] / 1e6:.2f}", f"{middle['files']:.0f}"])
+    return f"""## Writing the mosaic
+
+Four arrays of 2048 x 2048 px, written tile by tile, from `write.py`; × is the speed over the present layout, chunks of
+512 with zstd 3. In a scan of {scan["tiles"]} tiles by one process writing took
+{scan["write_cpu_s"] / scan["cpu_s"]:.1%} of the CPU and {scan["write_wall_s"] / scan["wall_s"]:.1%} of the wall time;
+blocks of the next tile were decoded during {scan["decoding_meanwhile"]:.0%} of it.
+
+{table(["probability", "chunk, codec", "speed ×", "MB", "files"], rows)}
+"""
+
+
 def _bars(values: dict[str, list[float]], file: Path) -> None:
     import matplotlib as mpl
 
@@ -167,6 +259,9 @@ PARTS: dict[str, Callable[[dict[str, Any], Path], str]] = {
     "floor": floor,
     "pyramid": pyramid,
     "scale": scale,
+    "kernels": kernels,
+    "inference": inference,
+    "write": write,
 }
 
 
