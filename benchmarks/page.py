@@ -142,10 +142,11 @@ scheduler with idle workers in one process takes per task: {dask}.
 
 
 def kernels(found: dict[str, Any], _: Path) -> str:
-    rows = []
-    for depth, runs in found["median"].items():
-        for other in ("numpy", "bottleneck"):
-            rows.append([f"median of {depth}, one thread", other, *_ratios(runs, other)])
+    rows = [
+        [f"median of {depth}, one thread", other, *_ratios(runs, other)]
+        for depth, runs in found["median"].items()
+        for other in ("numpy", "bottleneck")
+    ]
     threads, on_dask = found["threads"], "xarray + Dask"
     rows += [
         [f"median of {depth}, {threads} threads", on_dask, *_ratios(runs, on_dask)]
@@ -164,8 +165,9 @@ def kernels(found: dict[str, Any], _: Path) -> str:
     joint = found["geomedian"]
     return f"""## Kernels
 
-{found["rounds"]} interleaved rounds, outputs equal; × is the other way over minescale, taken within a round. *strips* is
-the same chain with its input cut into strips of rows that stay in cache: what fusing could bring. From `kernels.py`.
+{found["rounds"]} interleaved rounds, outputs equal; × is the other way over minescale, taken within a round. *strips*
+is the same chain with its input cut into strips of rows that stay in cache: what fusing could bring. From
+`kernels.py`.
 
 {table(["", "beside", "wall ×", "CPU ×"], rows)}
 
