@@ -186,6 +186,7 @@ def scan(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
     """A timed scan, with the CPU seconds of its stages, after another one in the same process."""
     from minescale.cube import compose
     from minescale.engine import task
+    from minescale.kernels import masking
     from minescale.sources import handles, inflate, placement
     from minescale.sources.reader import Reader
     from minescale.store.mosaic import Mosaic
@@ -205,7 +206,7 @@ def scan(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
     for name in ("median", "geomedian", "medoid"):
         meter.watch(compose.kernels, name, "composite")
     for name in ("clear_count", "observed", "dilate", "clear_per_layer"):
-        meter.watch(compose.masking, name, "mask")
+        meter.watch(masking, name, "mask")
     meter.watch(task, "begin", "composite, rest")
     meter.watch(task.Composing, "finish", "composite, rest")
     meter.watch(task, "predict_tile", "model")

@@ -48,7 +48,7 @@ class Patchwork:
 
 
 def make(folder: Path, base: Any, edge_px: int, dates: int) -> Patchwork:
-    """A catalogue of ``dates`` dates over ``edge_px`` x ``edge_px`` pixels of 10 m, from the files of a small region."""
+    """``dates`` dates over ``edge_px`` x ``edge_px`` pixels of 10 m, from the files of a small region."""
     from minescale.synthetic.catalog import COLLECTION, rounded, write_catalog
     from minescale.synthetic.geometry import lay_out, lonlat
 

@@ -7,6 +7,7 @@ a run used.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from minescale.config import CompositeConfig, MaskConfig
+from minescale.cube import rooms
+from minescale.cube.looks import Looks, choose_layers
 from minescale.cube.nesting import native_factor, pixel_metres, zoom_out
+from minescale.cube.pieces import Piece
+from minescale.cube.rooms import Room
+from minescale.cube.units import IN_FLIGHT, Unit, lay_out
 from minescale.kernels import composite as kernels
 from minescale.kernels import masking
 from minescale.kernels.resample import repeat
@@ -29,8 +35,8 @@ from minescale.sources.reader import PendingRead, Reader
 from minescale.sources.scenes import Layer, Scene, group_layers
 from minescale.types import Reason
 
-BANDS_IN_FLIGHT = 2
-"""Bands on their way at a time, the one being composited included."""
+LOOKS_BYTES = 16 << 20
+"""Quality bands that are read together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +169,7 @@ class Composing:
 
 
 class _Attempt:
-    """One pass over the scenes. Stops at the first band (or mask) of which a scene fails."""
+    """One pass over the scenes. Stops at the first unit (or at the masks) of which a scene fails."""
 
     def __init__(
         self,
@@ -184,45 +190,60 @@ class _Attempt:
         self.observed = np.zeros(shape, bool)
         self.layers_seen = 0
         self.used: tuple[Layer, ...] = ()
-        self.unmasked: tuple[str, ...] = ()
         self.bytes_read = self.requests = 0
         self.failures: tuple[ReadFailure, ...] = ()
         self.doubts: tuple[ProbeVerdict, ...] = ()
         longitude = geobox.geographic_extent.centroid.coords[0][0] if scenes else 0.0
         self._layers = group_layers(scenes, longitude)
         self._factor = native_factor(scenes, geobox, MASK) if self._masked(scenes) else 1
-        self._states = np.empty(0, np.uint8)
-        self._looks = self._start_looks() if self._layers else []
-        """Reads of quality bands, with the positions of their layers; emptied when they have been taken in."""
-        self._reads: list[PendingRead] = []
-        """Reads of bands, in the order of the bands."""
-        self._rooms = [np.empty(0, np.uint16) for _ in range(BANDS_IN_FLIGHT)]
+        self._looks = Looks(len(self._layers), zoom_out(geobox, self._factor).shape.yx)
+        with_mask = [i for i, layer in enumerate(self._layers) if self._masked(layer.scenes)]
+        without = sorted(set(range(len(self._layers))) - set(with_mask))
+        # No quality band: wherever there is data, the ground counts as seen. The caller warns.
+        unmasked = [scene for i in without for scene in self._layers[i].scenes if self.mask.enabled]
+        self.unmasked = tuple(scene.id for scene in unmasked if not scene.has_mask)
+        self._to_look = [*self._groups(with_mask, MASK), *self._groups(without, bands[0])]
+        """Layers whose quality bands, or what stands in for them, are yet to be read."""
+        self._looking: deque[tuple[list[int], PendingRead]] = deque()
+        self._units: list[Unit] = []
+        self._reads: list[tuple[list[PendingRead], Room]] = []
+        """Reads of the first units."""
+        self._states: tuple[Piece, NDArray[np.uint8]] | None = None
+        self._start_looks()
 
     def advance(self) -> None:
-        if self._looks and all(read.done() for _, read in self._looks):
-            self._take_looks()
-        if self.used and not self._reads and not self.failures:
-            self._start_bands(0)
+        while self._looking and self._looking[0][1].done():
+            self._take_look()
+        if not self._reads:
+            self._start_units(0, must=False)
 
     def finish(self, meanwhile: Callable[[], None] | None = None) -> None:
-        if self._looks:
-            self._take_looks()
-        if not self.used or self.failures:
-            return
-        if kernels.METHODS[self.composite.method] == "bands":
-            self._composite_jointly(meanwhile)
-        else:
-            self._composite_by_band(meanwhile)
+        while self._looking:
+            self._take_look()
+        for i, unit in enumerate(self._units):
+            self._start_units(i, must=True)
+            if meanwhile is not None:
+                meanwhile()
+            pending, room = self._reads[i]
+            for read in pending:
+                self._take(read)
+            if self.failures:
+                self._abandon(i + 1)
+            else:
+                self._composite(unit, room)
+            rooms.give_back(room)
+            if self.failures:
+                return
+
+    def _abandon(self, first: int) -> None:
+        """Wait for the reads from ``first`` on, for what they say, and end the use of their rooms."""
+        for pending, room in self._reads[first:]:
+            for read in pending:
+                self._take(read)
+            rooms.give_back(room)
 
     def _masked(self, scenes: Sequence[Scene]) -> bool:
         return self.mask.enabled and all(scene.has_mask for scene in scenes)
-
-    def _start(
-        self, layers: Sequence[Layer], band: str, factor: int = 1, pad: int = 0, out: NDArray[Any] | None = None
-    ) -> PendingRead:
-        """A band ``factor`` times coarser than the geobox, with ``pad`` of its pixels more on every side."""
-        target, *ahead = (zoom_out(geobox, factor).pad(pad) for geobox in (self.geobox, *self.ahead))
-        return self.reader.start(layers, target, band, resampling=self.composite.resampling, ahead=ahead, out=out)
 
     def _take(self, pending: PendingRead) -> NDArray[Any]:
         read = pending.result()
@@ -232,91 +253,99 @@ class _Attempt:
         self.doubts += read.doubts
         return read.data
 
-    def _start_looks(self) -> list[tuple[list[int], PendingRead]]:
-        """Begin to read what tells clear ground: quality bands, or else whether there is data at all."""
-        radius = self._radius()
-        with_mask = [i for i, layer in enumerate(self._layers) if self._masked(layer.scenes)]
-        without = [i for i in range(len(self._layers)) if i not in set(with_mask)]
-        return [
-            (which, self._start([self._layers[i] for i in which], band, self._factor, radius))
-            for which, band in ((with_mask, MASK), (without, self.bands[0]))
-            if which
-        ]
+    def _groups(self, which: Sequence[int], band: str) -> list[tuple[list[int], str]]:
+        """Layers so few that their quality bands fit into ``LOOKS_BYTES``."""
+        rows, cols = (n + 2 * self._radius() for n in self._looks.shape)
+        size = max(1, LOOKS_BYTES // (rows * cols * (1 if band == MASK else 2)))
+        return [(list(which[i : i + size]), band) for i in range(0, len(which), size)]
+
+    def _start_looks(self) -> None:
+        while self._to_look and len(self._looking) < IN_FLIGHT:
+            which, band = self._to_look.pop(0)
+            layers = [self._layers[i] for i in which]
+            target, *ahead = (zoom_out(g, self._factor).pad(self._radius()) for g in (self.geobox, *self.ahead))
+            resampling = self.composite.resampling
+            self._looking.append((which, self.reader.start(layers, target, band, resampling=resampling, ahead=ahead)))
 
     def _radius(self) -> int:
         """Pixels by which clouds grow."""
         metres = pixel_metres(zoom_out(self.geobox, self._factor))
         return round(self.mask.dilate_m / metres) if self.mask.enabled else 0
 
-    def _take_looks(self) -> None:
-        """Turn the quality bands into states, clouds dilated as if the image had no border, and choose layers."""
-        radius, factor = self._radius(), self._factor
-        rows, cols = (n // factor + 2 * radius for n in self.geobox.shape.yx)
-        states = np.zeros((len(self._layers), rows, cols), np.uint8)
-        masked = False
-        for which, pending in self._looks:
-            read = self._take(pending)
-            if read.dtype == np.uint8:
-                states[which] = read
-                masked = True
-                continue
-            # No quality band: wherever there is data, the ground counts as seen. The caller warns.
-            states[which] = np.where(read > 0, CLEAR, NODATA).astype(np.uint8)
-            if self.mask.enabled:
-                scenes = [scene for i in which for scene in self._layers[i].scenes]
-                self.unmasked = tuple(scene.id for scene in scenes if not scene.has_mask)
-        self._looks = []
-        if self.failures:
-            return
-        if radius and masked:
-            states = masking.dilate(states, radius)
-        if radius:
-            states = np.ascontiguousarray(states[:, radius:-radius, radius:-radius])
-        self.layers_seen = int(np.count_nonzero(states.any(axis=(1, 2))))
-        self.clear_count = repeat(masking.clear_count(states), factor)
-        self.observed = repeat(masking.observed(states).astype(np.uint8), factor).astype(bool)
-        chosen = choose_layers(states, self.composite.max_scenes)
+    def _take_look(self) -> None:
+        """Turn quality bands into clear looks, clouds dilated as if the image had no border."""
+        which, pending = self._looking.popleft()
+        states = self._take(pending)
+        self._start_looks()
+        if not self.failures:
+            radius = self._radius()
+            if states.dtype != np.uint8:
+                states = np.where(states > 0, CLEAR, NODATA).astype(np.uint8)
+            elif radius:
+                states = masking.dilate(states, radius)
+            if radius:
+                states = np.ascontiguousarray(states[:, radius:-radius, radius:-radius])
+            self._looks.add(which, states)
+        if not self._looking and not self.failures:
+            self._choose()
+
+    def _choose(self) -> None:
+        """Choose layers, and lay out what is to be read of them."""
+        looks, factor = self._looks, self._factor
+        self.layers_seen = int(np.count_nonzero(looks.seen))
+        self.clear_count = repeat(looks.clear_count, factor)
+        self.observed = repeat(looks.observed.astype(np.uint8), factor).astype(bool)
+        chosen = choose_layers(looks, self.composite.max_scenes)
         self.used = tuple(self._layers[i] for i in chosen)
-        self._states = np.ascontiguousarray(states[chosen])
+        looks.keep(chosen)
+        self._units = lay_out(self.used, self.geobox, self.bands, factor, self.composite)
 
-    def _start_bands(self, done: int) -> None:
-        """Have ``BANDS_IN_FLIGHT`` bands on their way after the ``done`` first ones."""
-        joint = kernels.METHODS[self.composite.method] == "bands"
-        for i in range(len(self._reads), min(done + BANDS_IN_FLIGHT, len(self.bands))):
-            factor = 1 if joint else self._band_factor(self.bands[i])
-            self._reads.append(self._start(self.used, self.bands[i], factor, out=self._room(i, factor)))
-
-    def _band_factor(self, band: str) -> int:
-        scenes = [scene for layer in self.used for scene in layer.scenes]
-        return math.gcd(native_factor(scenes, self.geobox, band), self._factor)
-
-    def _next_band(self, i: int, meanwhile: Callable[[], None] | None) -> NDArray[np.uint16]:
-        """Band ``i`` of all layers, while the next ones are read; its array serves again ``BANDS_IN_FLIGHT`` later."""
-        self._start_bands(i)
-        if meanwhile is not None:
-            meanwhile()
-        stack: NDArray[np.uint16] = self._take(self._reads[i])
-        if self.failures:
-            for pending in self._reads[i + 1 :]:
-                self._take(pending)
-        return stack
-
-    def _composite_by_band(self, meanwhile: Callable[[], None] | None) -> None:
-        for i, band in enumerate(self.bands):
-            stack = self._next_band(i, meanwhile)
-            if self.failures:
+    def _start_units(self, done: int, *, must: bool) -> None:
+        """Have ``IN_FLIGHT`` units on their way after the ``done`` first ones, or fewer where there is no room."""
+        for unit in self._units[len(self._reads) : done + IN_FLIGHT]:
+            room = rooms.borrow(math.prod(unit.shape), must=must and len(self._reads) == done)
+            if room is None:
                 return
-            factor = self._band_factor(band)
-            image = self._reduce(stack, self._states, self._factor // factor)
-            self.data[i] = repeat(image, factor) if factor > 1 else image
+            if unit.whole:
+                ahead = [zoom_out(geobox, unit.factor) for geobox in self.ahead]
+            else:
+                # Blocks that the tile's own pieces share come first: those of deep stacks fill the store.
+                ahead = [self._ground(unit, piece) for piece in unit.ahead]
+            stack = room.stack(unit.shape)
+            reads = [
+                self.reader.start(
+                    self.used,
+                    self._ground(unit, unit.piece),
+                    self.bands[band],
+                    resampling=self.composite.resampling,
+                    ahead=ahead,
+                    out=stack[:, i],
+                )
+                for i, band in enumerate(unit.bands)
+            ]
+            self._reads.append((reads, room))
 
-    def _room(self, i: int, factor: int) -> NDArray[np.uint16]:
-        """Room for one band of all layers, used in turn: fresh pages cost as much as the composite."""
-        shape = (len(self.used), *zoom_out(self.geobox, factor).shape.yx)
-        size, turn = math.prod(shape), i % BANDS_IN_FLIGHT
-        if size > self._rooms[turn].size:
-            self._rooms[turn] = np.empty(size, np.uint16)
-        return self._rooms[turn][:size].reshape(shape)
+    def _ground(self, unit: Unit, piece: Piece) -> GeoBox:
+        return zoom_out(self.geobox, unit.factor)[piece.slices(self._factor // unit.factor)]
+
+    def _composite(self, unit: Unit, room: Room) -> None:
+        stack, states = room.stack(unit.shape), self._states_of(unit.piece)
+        target = (slice(None), *unit.piece.slices(self._factor))
+        match self.composite.method:
+            case "geomedian" | "medoid" as method:
+                full = np.ascontiguousarray(repeat(states, self._factor)) if self._factor > 1 else states
+                reduce = kernels.geomedian if method == "geomedian" else kernels.medoid
+                self.data[target] = reduce(stack, full)
+            case _:
+                image = self._reduce(stack[:, 0], states, self._factor // unit.factor)
+                self.data[unit.bands[0]][target[1:]] = repeat(image, unit.factor) if unit.factor > 1 else image
+
+    def _states_of(self, piece: Piece) -> NDArray[np.uint8]:
+        """States of the chosen layers; those of one piece serve all bands."""
+        if self._states is None or self._states[0] != piece:
+            self._states = None
+            self._states = (piece, self._looks.states(piece))
+        return self._states[1]
 
     def _reduce(self, stack: NDArray[np.uint16], states: NDArray[np.uint8], factor: int) -> NDArray[np.uint16]:
         match self.composite.method:
@@ -326,44 +355,6 @@ class _Attempt:
                 return kernels.latest(stack, states, factor)
             case _:
                 return kernels.median(stack, states, factor)
-
-    def _composite_jointly(self, meanwhile: Callable[[], None] | None) -> None:
-        """Methods that choose one date, or one point in spectral space, for all bands at once."""
-        stack = np.empty((len(self.used), len(self.bands), *self.geobox.shape.yx), np.uint16)
-        for i in range(len(self.bands)):
-            stack[:, i] = self._next_band(i, meanwhile)
-            if self.failures:
-                return
-        states = self._states
-        full = np.ascontiguousarray(repeat(states, self._factor)) if self._factor > 1 else states
-        reduce = kernels.geomedian if self.composite.method == "geomedian" else kernels.medoid
-        self.data = reduce(stack, full)
-
-
-def choose_layers(states: NDArray[np.uint8], limit: int) -> list[int]:
-    """Indices, oldest first, of at most ``limit`` layers: the clearest, but none that would leave ground unseen.
-
-    ``states`` is (layer, y, x). A plain "clearest first" drops the only look at a corner that one orbit alone
-    covers; so while another layer sees pixels that no chosen one sees, it takes the place of the least clear
-    chosen layer whose going costs less than it brings.
-    """
-    clear = masking.clear_per_layer(states)
-    order = [int(i) for i in np.lexsort((np.arange(len(clear)), -clear)) if clear[i] > 0]
-    chosen, spare = order[:limit], order[limit:]
-    if spare:
-        looks = (states[chosen] == CLEAR).sum(axis=0, dtype=np.uint16)
-        for candidate in spare:
-            fresh = states[candidate] == CLEAR
-            gain = int(np.count_nonzero(fresh & (looks == 0)))
-            if gain == 0:
-                continue
-            losses = [int(np.count_nonzero((states[i] == CLEAR) & (looks == 1) & ~fresh)) for i in chosen]
-            victim = min(range(len(chosen)), key=lambda j: (losses[j], clear[chosen[j]]))
-            if losses[victim] < gain:
-                looks += fresh
-                looks -= states[chosen[victim]] == CLEAR
-                chosen[victim] = candidate
-    return sorted(chosen)
 
 
 def _reason(data: NDArray[np.uint16], clouded: NDArray[np.bool_], losses: bool) -> NDArray[np.uint8]:

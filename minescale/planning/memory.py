@@ -6,10 +6,14 @@ compares it with the measured peak of worker processes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from minescale.config import Config
-from minescale.cube.compose import BANDS_IN_FLIGHT
+from minescale.cube import rooms
+from minescale.cube.compose import LOOKS_BYTES
+from minescale.cube.pieces import cut
+from minescale.cube.units import IN_FLIGHT, most_pixels
 from minescale.errors import PlanTooLarge
 from minescale.kernels.composite import METHODS
 from minescale.sources.handles import IDLE_BYTES
@@ -76,16 +80,22 @@ def project_memory(
     used = min(layers, config.composite.max_scenes)
     joint = METHODS[config.composite.method] == "bands"
     mask_pixels = pixels // mask_factor**2
+    deep = used * (n_bands if joint else 1) * 2
+    most = most_pixels(max(used, 1), n_bands if joint else 1)
+    rows_only = config.composite.resampling != "nearest"
+    piece = max(math.prod(piece.shape()) for piece in cut((side, side), most, rows_only=rows_only))
+    piece_bytes = deep * piece
     return MemoryProjection(
         process=PROCESS_BYTES + (TORCH_BYTES if uses_torch else 0),
         allocator=ALLOCATOR_BYTES,
         block_cache=config.read.cache_mb * _MB,
         reuse=config.read.reuse_mb * _MB,
         handles=int(IDLE_BYTES * HANDLE_OVERHEAD),
-        # states, their dilated copy and the chosen ones
-        states=3 * layers * mask_pixels * _TILES,
-        # the bands on their way, beside all of them where the method takes them together
-        stack=used * pixels * 2 * (BANDS_IN_FLIGHT * _TILES + (n_bands if joint else 0)),
+        # quality bands on their way or dilated, one bit for each look, and the states of the piece in work
+        states=(min(layers * mask_pixels, LOOKS_BYTES) * (IN_FLIGHT + 1) + layers * mask_pixels // 8) * _TILES
+        + used * piece // mask_factor**2,
+        # two tiles have pieces on their way; one piece each they have even beyond the budget
+        stack=min(IN_FLIGHT * _TILES * piece_bytes, max(rooms.BUDGET, _TILES * piece_bytes)),
         windows=config.read.threads * pixels * 2 * WINDOW_COPIES,
         composite=(n_bands * pixels * 2 + pixels * (2 + 1 + 1)) * _TILES,
         model=model_bytes,

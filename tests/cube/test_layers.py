@@ -9,10 +9,11 @@ import pytest
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely import box
 
-from minescale.cube.compose import choose_layers
+from minescale.cube.looks import Looks, choose_layers
 from minescale.cube.nesting import native_factor, pixel_metres, zoom_out
 from minescale.sensors import CLEAR, OBSCURED
 from minescale.sources.scenes import BandAsset, Scene, group_layers, solar_day, source_anchor
@@ -36,6 +37,15 @@ def _scene(**changes: object) -> Scene:
 
 def _box(left: float = 300000.0, res: float = 10.0, shape: tuple[int, int] = (512, 512)) -> GeoBox:
     return GeoBox(shape, Affine(res, 0, left, 0, -res, 9300000.0), "EPSG:32720")
+
+
+def _looks(states: NDArray[np.uint8]) -> Looks:
+    """Taken in by twos, as a composite takes quality bands in by groups."""
+    looks = Looks(len(states), states.shape[1:])
+    for first in range(0, len(states), 2):
+        which = list(range(first, min(first + 2, len(states))))
+        looks.add(which, states[which])
+    return looks
 
 
 def test_scenes_of_one_pass_are_one_look() -> None:
@@ -84,7 +94,7 @@ def test_the_only_look_at_a_corner_is_not_dropped() -> None:
     states[:6, :, :5] = CLEAR
     states[6, :, 5:] = CLEAR
     states[6, :4, 5:] = OBSCURED
-    chosen = choose_layers(states, limit=3)
+    chosen = choose_layers(_looks(states), limit=3)
     assert len(chosen) == 3
     assert 6 in chosen
     assert sorted(chosen) == chosen
@@ -97,7 +107,7 @@ def test_choice_never_sees_less_than_the_clearest_alone(seed: int, limit: int) -
     states = rng.choice(np.array([0, CLEAR, OBSCURED], np.uint8), size=(9, 4, 6), p=[0.4, 0.3, 0.3])
     clear = (states == CLEAR).sum(axis=(1, 2))
     plain = np.lexsort((np.arange(9), -clear))[:limit]
-    chosen = choose_layers(np.ascontiguousarray(states), limit)
+    chosen = choose_layers(_looks(np.ascontiguousarray(states)), limit)
     assert len(chosen) == min(limit, int((clear > 0).sum()))
     seen = (states[chosen] == CLEAR).any(axis=0).sum()
     assert seen >= (states[plain] == CLEAR).any(axis=0).sum()
