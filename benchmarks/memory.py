@@ -19,10 +19,9 @@ from typing import Any
 
 from children import run, tell
 
-AREAS = {"100 km2": (80.0, 1.25), "1,000 km2": (50.0, 20.0), "10,000 km2": (100.0, 100.0)}
-"""East-west and north-south kilometres."""
-SMALL_AREAS = {"1 km2": (4.0, 0.25), "16 km2": (4.0, 4.0)}
-MODELS = ("rules", "demo")
+AREAS = {"100 km2": (80.0, 1.25, 5.0), "1,000 km2": (50.0, 20.0, 0.0), "10,000 km2": (100.0, 100.0, 0.0)}
+"""East-west and north-south kilometres, and kilometres north of the centre: the strip lies in one row of tiles."""
+SMALL_AREAS = {"1 km2": (4.0, 0.25, 0.0), "16 km2": (4.0, 4.0, 0.0)}
 
 
 def cases(quick: bool) -> list[dict[str, Any]]:

@@ -36,9 +36,9 @@ class Patchwork:
     center: tuple[float, float]
     """Longitude and latitude."""
 
-    def bbox(self, east_km: float, north_km: float) -> tuple[float, float, float, float]:
-        """West, south, east, north of a box around the centre; on the equator's side, where degrees are longest."""
-        lon, lat = self.center
+    def bbox(self, east_km: float, north_km: float, shift_km: float) -> tuple[float, float, float, float]:
+        """West, south, east, north of a box ``shift_km`` north of the centre."""
+        lon, lat = self.center[0], self.center[1] + shift_km / 110.6
         half_x, half_y = east_km / 2 / 110.6, north_km / 2 / 110.6
         return (lon - half_x, lat - half_y, lon + half_x, lat + half_y)
 

@@ -32,7 +32,7 @@ class Piece:
         return slice(self.row0 * factor, self.row1 * factor), slice(self.col0 * factor, self.col1 * factor)
 
 
-def cut(shape: tuple[int, int], most: int, origin: tuple[int, int] = (0, 0), *, rows_only: bool = False) -> list[Piece]:
+def cut(shape: tuple[int, int], most: int, origin: tuple[int, int] = (0, 0)) -> list[Piece]:
     """Pieces of ``shape`` (y, x) of at most ``most`` pixels each, neighbours close together in the list.
 
     As few pieces as halving, rows first, leads to; larger than ``most`` only where no edge could be halved.
@@ -40,17 +40,17 @@ def cut(shape: tuple[int, int], most: int, origin: tuple[int, int] = (0, 0), *, 
     Parameters
     ----------
     origin : (y, x) position of the first pixel on the lattice along whose multiples is cut.
-    rows_only : leave rows whole.
     """
+    if math.prod(shape) <= most:
+        return [Piece(0, shape[0], 0, shape[1])]
     height = width = 1 << max(max(shape) - 1, SMALLEST).bit_length()
     while True:
         rows, cols = _spans(shape[0], origin[0], height), _spans(shape[1], origin[1], width)
         pieces = [Piece(*row, *col) for row in rows for col in cols]
-        at_end = height <= SMALLEST and (rows_only or width <= SMALLEST)
-        if at_end or max(math.prod(piece.shape()) for piece in pieces) <= most:
+        if width <= SMALLEST or max(math.prod(piece.shape()) for piece in pieces) <= most:
             order = {piece: _interleaved(n // len(cols), n % len(cols)) for n, piece in enumerate(pieces)}
             return sorted(pieces, key=order.__getitem__)
-        if rows_only or height >= width:
+        if height >= width:
             height //= 2
         else:
             width //= 2

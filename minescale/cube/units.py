@@ -17,6 +17,8 @@ from minescale.sources.scenes import Layer, Scene, source_anchor
 
 IN_FLIGHT = 2
 """Units of a tile, or groups of quality bands, on their way at a time, the one being worked on included."""
+PIECEWISE = ("nearest",)
+"""Resamplings that give a piece the pixels of its tile: GDAL's warps approximate positions anew for every target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,8 @@ def lay_out(
     for group in groups:
         factor = 1 if joint else math.gcd(native_factor(scenes, geobox, bands[group[0]]), mask_factor)
         fine = mask_factor // factor
-        most = most_pixels(len(layers), len(group)) // fine**2
-        # GDAL's warps follow whole rows: cut ones would come out a little different.
-        pieces = cut(zoom_out(geobox, mask_factor).shape.yx, most, origin, rows_only=composite.resampling != "nearest")
+        shape, most = zoom_out(geobox, mask_factor).shape.yx, most_pixels(len(layers), len(group)) // fine**2
+        pieces = cut(shape, most if composite.resampling in PIECEWISE else math.prod(shape), origin)
         units += [
             Unit(
                 bands=group,

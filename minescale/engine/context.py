@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass, field
 
 from minescale.cube.compose import Composing
-from minescale.engine.heap import keep_freed_memory
+from minescale.engine.heap import give_back_gaps, keep_freed_memory
 from minescale.errors import ModelError
 from minescale.models.package import ModelPackage, load_package
 from minescale.models.predictor import Predictor, load_predictor
@@ -48,7 +48,9 @@ _lock = threading.Lock()
 
 
 def worker_context(run_dir: str, run_id: str, access: Access) -> WorkerContext:
-    """The process's context for a run, loaded at its first tile."""
+    """The process's context for a run, loaded at its first tile. Asked for before each half of a tile's work, which is
+    when the gaps that the one before left in the heap may go."""
+    give_back_gaps()
     with _lock:
         context = _contexts.get((run_dir, run_id))
         if context is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import ClassVar
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameter numbers of glibc's ``mallopt`` (malloc.h)."""
@@ -19,6 +20,36 @@ _MAPPED_FROM = 4 << 20
 
 _ARENAS = 2
 """Heaps, whatever the number of threads: each has gaps of its own, and read threads spend no time in malloc."""
+
+
+_GAPS_BYTES = 96 << 20
+"""Free memory inside the heaps that is kept: about what one tile frees and the next one takes again."""
+
+
+class _HeapSizes(ctypes.Structure):
+    """glibc's ``struct mallinfo2``."""
+
+    _fields_: ClassVar = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
+        )
+    ]  # fmt: skip
+
+
+def give_back_gaps() -> None:
+    """Between tiles: give free pages in the gaps of the heaps to the system where they have become many.
+
+    Blocks kept for other tiles lie between freed ones, and gaps that fit nothing grow from tile to tile. Does nothing
+    where the C library is not glibc 2.33 or later.
+    """
+    libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    sizes = getattr(libc, "mallinfo2", None)
+    if libc is None or sizes is None:
+        return
+    sizes.restype = _HeapSizes
+    if sizes().fordblks > _GAPS_BYTES:
+        libc.malloc_trim(0)
 
 
 def keep_freed_memory() -> None:

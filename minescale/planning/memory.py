@@ -13,7 +13,7 @@ from minescale.config import Config
 from minescale.cube import rooms
 from minescale.cube.compose import LOOKS_BYTES
 from minescale.cube.pieces import cut
-from minescale.cube.units import IN_FLIGHT, most_pixels
+from minescale.cube.units import IN_FLIGHT, PIECEWISE, most_pixels
 from minescale.errors import PlanTooLarge
 from minescale.kernels.composite import METHODS
 from minescale.sources.handles import IDLE_BYTES
@@ -82,8 +82,9 @@ def project_memory(
     mask_pixels = pixels // mask_factor**2
     deep = used * (n_bands if joint else 1) * 2
     most = most_pixels(max(used, 1), n_bands if joint else 1)
-    rows_only = config.composite.resampling != "nearest"
-    piece = max(math.prod(piece.shape()) for piece in cut((side, side), most, rows_only=rows_only))
+    piece = pixels
+    if config.composite.resampling in PIECEWISE:
+        piece = max(math.prod(piece.shape()) for piece in cut((side, side), most, (-halo, -halo)))
     piece_bytes = deep * piece
     return MemoryProjection(
         process=PROCESS_BYTES + (TORCH_BYTES if uses_torch else 0),
