@@ -70,6 +70,12 @@ def write(small_region: object, folder: Path) -> Found:
     return json.loads((folder / "write.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def memory(small_region: object, folder: Path) -> Found:
+    script("memory.py", "--quick", "--json", folder / "memory.json")
+    return json.loads((folder / "memory.json").read_text())
+
+
 def test_all_idioms_agree(idioms: Found) -> None:
     assert idioms["agreement"].keys() == set(IDIOMS)
     assert all(run["wall_s"] > 0 and run["peak_rss"] > 1e8 for runs in idioms["runs"].values() for run in runs)
@@ -110,8 +116,22 @@ def test_layouts_of_the_mosaic_are_measured(write: Found) -> None:
     assert 0 < write["scan"]["write_cpu_s"] < write["scan"]["cpu_s"]
 
 
+def test_workers_stay_within_the_projection_over_areas_and_dates(memory: Found) -> None:
+    runs = memory["runs"]
+    assert len({run["area"] for run in runs}) > 1
+    assert {run["layers"] for run in runs} == {run["dates"] for run in runs}, "every date covers every tile"
+    assert all(run["tiles"] >= 4 and 1e8 < run["peak_rss"] <= run["projected"] for run in runs)
+
+
 def test_the_page_shows_what_was_measured(
-    idioms: Found, floor: Found, scale: Found, kernels: Found, inference: Found, write: Found, folder: Path
+    idioms: Found,
+    floor: Found,
+    scale: Found,
+    kernels: Found,
+    inference: Found,
+    write: Found,
+    memory: Found,
+    folder: Path,
 ) -> None:
     script("page.py", folder)
     page = (folder / "README.md").read_text()
@@ -121,4 +141,5 @@ def test_the_page_shows_what_was_measured(
     assert "| median of 24, one thread | bottleneck |" in page
     assert "| U-Net (demo) |" in page
     assert "| scan | 512 zstd 3 | 1.00 (1.00-1.00) |" in page
+    assert f"{memory['runs'][0]['peak_rss'] / 1e6:,.0f}" in page
     assert (folder / "idioms.png").stat().st_size > 5000
