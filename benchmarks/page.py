@@ -255,7 +255,7 @@ def memory(found: dict[str, Any], _: Path) -> str:
     head = ["area", "dates", "model, composite", "tiles", "peak MB", "peak ×", "projected ×", "MB read", "read ×"]
     return f"""## Memory of a worker
 
-One Dask worker process for each row, {found["tile_px"]} px tiles, six bands, two UTM zones; the peak is the process's own
+One Dask worker process for each row, {found["tile_px"]} px tiles, six bands, two UTM zones; the peak is its own
 high-water mark. *Peak ×*: over the first row; *projected ×*: planning's projection over the peak; *read ×*: bytes read
 over those predicted. From `memory.py`; its ground repeats, its reads are real.
 
