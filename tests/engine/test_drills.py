@@ -169,7 +169,7 @@ def test_full_disk_stops_with_what_is_done_kept(small_region: Region, make_plan:
     assert finished.report.failed == 0
 
 
-def test_many_scenes_take_no_more_memory_than_few(tmp_path: Path) -> None:
+def test_many_scenes_take_little_more_memory_than_few(tmp_path: Path) -> None:
     """Sixty dates over one tile beside twelve: the stack is read piece by piece, within the projection."""
     from dataclasses import replace
 
