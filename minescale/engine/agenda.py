@@ -51,8 +51,9 @@ class Agenda:
             for time in range(len(plan.periods)):
                 self._add_tiles(time, list(self._fine.keys()))
 
-    def __bool__(self) -> bool:
-        return len(self._ready) > 0
+    def __len__(self) -> int:
+        """Jobs that wait."""
+        return len(self._ready)
 
     def pop(self, worker: str) -> TileJob | FillJob:
         """The next job for a worker, by its address."""
@@ -172,9 +173,7 @@ class Agenda:
         self.ledger.record(time, key, state=int(state), **columns)
 
     def _record_scores(self, time: int, parent: TileKey, scores: NDArray[np.float32]) -> None:
-        first = self.plan.grid.children(parent)[0]
-        for (y, x), score in np.ndenumerate(scores):
-            self.ledger.record(time, TileKey(0, first.y + y, first.x + x), score=float(score))
+        self.ledger.record_block(time, self.plan.grid.children(parent)[0], "score", scores)
 
     def _recorded_scores(self, time: int, parent: TileKey) -> NDArray[np.float32]:
         children = self.plan.grid.children(parent)

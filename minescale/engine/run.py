@@ -7,22 +7,24 @@ import dataclasses
 import datetime as dt
 import json
 import time as clock
-from collections import Counter
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from minescale.engine import events
 from minescale.engine.agenda import FINISHED, Agenda
+from minescale.engine.batches import Pace
 from minescale.engine.cluster import connect, dashboard_link, has_gpus, worker_slots
+from minescale.engine.seats import Seats
 from minescale.engine.task import (
     FillJob,
-    FillResult,
     TileJob,
     TileResult,
     compose_tile,
     fill_pruned,
     infer_tile,
+    process_batch,
     process_tile,
 )
 from minescale.errors import StoreError
@@ -125,8 +127,10 @@ class _Execution:
         self.done = self.failed = self.bytes_read = self.requests = self.peak_rss = 0
         self.cpu_seconds = 0.0
         self.workers = 1
-        self.slots: dict[str, int] = {}
-        """Threads by worker address."""
+        self.seats = Seats({}, plan.config.engine.in_flight)
+        self.pace = Pace()
+        self.again: deque[TileJob | FillJob] = deque()
+        """Jobs of a batch that failed: each is tried again by itself."""
         self.losses: dict[tuple[object, ...], dict[str, Any]] = {}
         self.unmasked_told = False
         self.doubts: set[str] = set()
@@ -136,8 +140,8 @@ class _Execution:
             listener(event)
 
     def run(self) -> RunReport:
-        self.slots = worker_slots(self.client)
-        self.workers = sum(self.slots.values())
+        self.seats.update(worker_slots(self.client))
+        self.workers = sum(self.seats.slots.values())
         chained = has_gpus(self.client)
         self._announce()
         agenda = Agenda(
@@ -193,46 +197,53 @@ class _Execution:
         """Keep the window of futures full until nothing is left or a limit says stop; return why it stopped."""
         from distributed import as_completed
 
-        running: dict[str, tuple[TileJob | FillJob, str]] = {}
-        load = Counter[str]()
+        running: dict[str, tuple[tuple[TileJob | FillJob, ...], str]] = {}
         completed = as_completed()
         stopped = ""
         while True:
             stopped = stopped or self._limit_reached()
-            while agenda and not stopped and (worker := self._idlest(load)) is not None:
-                job = agenda.pop(worker)
-                if isinstance(job, TileJob) and self.slots[worker] > 1:
-                    # The next tile goes to another thread at once, which would read it a second time.
-                    job = dataclasses.replace(job, following=None)
-                future = self._submit(job, worker, chained)
-                running[future.key] = (job, worker)
-                load[worker] += 1
+            while (self.again or agenda) and not stopped and (worker := self.seats.take()) is not None:
+                jobs = self._next(agenda, worker, chained)
+                future = self._submit(jobs, worker, chained)
+                running[future.key] = (jobs, worker)
                 completed.add(future)
             if not running:
                 return stopped
             future = next(completed)
-            job, worker = running.pop(future.key)
-            load[worker] -= 1
-            self._take(agenda, job, future)
+            jobs, worker = running.pop(future.key)
+            self.seats.free(worker)
+            self._take(agenda, jobs, future)
             if clock.monotonic() - self.flushed > self.plan.config.engine.flush_s:
                 self.flush()
-                self.slots = worker_slots(self.client)
+                self.seats.update(worker_slots(self.client))
 
-    def _idlest(self, load: Counter[str]) -> str | None:
-        """The worker with the fewest tiles in flight; None where all have their share."""
-        share = self.plan.config.engine.in_flight
-        worker = min(self.slots, key=lambda name: load[name] / self.slots[name])
-        return worker if load[worker] < share * self.slots[worker] else None
+    def _next(self, agenda: Agenda, worker: str, chained: bool) -> tuple[TileJob | FillJob, ...]:
+        """What a worker's next task does: as a rule one job, more where tasks come too fast for the scheduler."""
+        if self.again:
+            return (self.again.popleft(),)
+        slots = self.seats.slots
+        size = 1 if chained else self.pace.batch(len(agenda), sum(slots.values()), self.seats.share)
+        jobs = [agenda.pop(worker)]
+        while len(jobs) < size and agenda and isinstance(jobs[-1], TileJob):
+            jobs.append(agenda.pop(worker))
+        if slots[worker] > 1:
+            # The next tile may go to another thread at once, which would read it a second time.
+            jobs = [_alone(job) for job in jobs]
+        return tuple(jobs)
 
-    def _submit(self, job: TileJob | FillJob, worker: str, chained: bool) -> Any:
+    def _submit(self, jobs: tuple[TileJob | FillJob, ...], worker: str, chained: bool) -> Any:
         # A wish: Dask may still run it elsewhere, where the worker is gone or others would idle.
-        options = {"workers": [worker], "allow_other_workers": True} if worker else {}
+        options: dict[str, Any] = {"workers": [worker], "allow_other_workers": True} if worker else {}
         retries = self.plan.config.engine.retries
+        job = jobs[0]
         if isinstance(job, FillJob):
             name = f"fill-{job.run_id}-{job.time}-{job.keys[0]}"
             return self.client.submit(fill_pruned, job, key=name, retries=retries, **options)
         name = f"{job.run_id}-{job.time}-{job.key}"
         options["priority"] = job.key.level  # the coarse level decides what the fine one may skip
+        if len(jobs) > 1:
+            name = f"tiles-{name}-{len(jobs)}"
+            return self.client.submit(process_batch, jobs, key=name, retries=retries, **options)
         if not chained:
             return self.client.submit(process_tile, job, key=f"tile-{name}", retries=retries, **options)
         composed = self.client.submit(compose_tile, job, key=f"compose-{name}", retries=retries, **options)
@@ -246,30 +257,37 @@ class _Execution:
             resources={"GPU": 1},
         )
 
-    def _take(self, agenda: Agenda, job: TileJob | FillJob, future: Any) -> None:
+    def _take(self, agenda: Agenda, jobs: tuple[TileJob | FillJob, ...], future: Any) -> None:
         error = future.exception()
         if isinstance(error, StoreError):
             raise error
+        if error is not None and len(jobs) > 1:
+            # One of them is to blame, and all can be repeated.
+            self.again.extend(_alone(job) for job in jobs)
+            return
         if error is not None:
+            (job,) = jobs
             self.failed += 1
             agenda.fail(job)
             key = job.keys[0] if isinstance(job, FillJob) else job.key
             self.emit(events.TileFailed(time=job.time, key=key, message=f"{type(error).__name__}: {error}"))
             return
-        result = future.result()
+        results = future.result()
         future.release()
-        agenda.finish(result)
-        if isinstance(result, FillResult):
+        for result in results if len(jobs) > 1 else (results,):
+            agenda.finish(result)
+            if isinstance(result, TileResult):
+                self._count(result)
+                continue
             self.done += len(result.rows)
             for key, _, _, highest in result.rows:
                 self.emit(
                     events.TileDone(time=result.time, key=key, seconds=0.0, bytes_read=0, max_probability=highest)
                 )
-            return
-        self._count(result)
 
     def _count(self, result: TileResult) -> None:
         self.done += 1
+        self.pace.note(result.seconds)
         self.bytes_read += result.bytes_read
         self.requests += result.requests
         self.cpu_seconds += result.cpu_seconds
@@ -339,3 +357,8 @@ class _Execution:
             yield
         finally:
             self.flush()
+
+
+def _alone(job: TileJob | FillJob) -> TileJob | FillJob:
+    """The job without the one that follows it."""
+    return dataclasses.replace(job, following=None) if isinstance(job, TileJob) else job

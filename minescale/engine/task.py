@@ -102,6 +102,11 @@ def process_tile(job: TileJob) -> TileResult:
     return infer_tile(job, compose_tile(job))
 
 
+def process_batch(jobs: tuple[TileJob | FillJob, ...]) -> tuple[TileResult | FillResult, ...]:
+    """Several jobs, one after the other, in one task."""
+    return tuple(fill_pruned(job) if isinstance(job, FillJob) else process_tile(job) for job in jobs)
+
+
 def compose_tile(job: TileJob) -> ComposedTile:
     """The CPU half: read the tile's scenes, halo included, and composite them."""
     started, cpu = clock.perf_counter(), clock.process_time()

@@ -105,7 +105,7 @@ def price_plan(plan: ScanPlan, prices: Prices, *, survivors: float, workers: int
 
 def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float) -> LevelCost:
     index = plan.index(level.level)
-    layers = _layers_per_tile(plan, index)
+    layers = index.looks(plan.periods)
     touched, shared = np.zeros(3), np.zeros(3)  # blocks, compressed and decoded bytes
     for position, scene in enumerate(plan.scenes):
         tiles = index.tiles_of(position)
@@ -148,7 +148,7 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
     )
 
 
-def _runs(plan: ScanPlan, level: LevelSpec, index: TileIndex, tiles: NDArray[np.intp]) -> NDArray[np.intp]:
+def _runs(plan: ScanPlan, level: LevelSpec, index: TileIndex, tiles: NDArray[np.integer]) -> NDArray[np.intp]:
     """Number of the run that each of ``tiles`` belongs to: a strip, or the part of it below one coarse tile."""
     rows, cols = np.divmod(tiles, index.shape[1])
     span = index.shape[1]
@@ -158,7 +158,9 @@ def _runs(plan: ScanPlan, level: LevelSpec, index: TileIndex, tiles: NDArray[np.
     return np.asarray(runs, np.intp)
 
 
-def _run_bounds(index: TileIndex, tiles: NDArray[np.intp], runs: NDArray[np.intp]) -> tuple[NDArray[np.float64], ...]:
+def _run_bounds(
+    index: TileIndex, tiles: NDArray[np.integer], runs: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], ...]:
     """xmin, ymin, xmax, ymax of each run's tiles together."""
     count = int(runs.max()) + 1
     low = [np.full(count, np.inf) for _ in range(2)]
@@ -168,19 +170,6 @@ def _run_bounds(index: TileIndex, tiles: NDArray[np.intp], runs: NDArray[np.intp
     for found, edge in zip(high, index.bounds[2:], strict=True):
         np.maximum.at(found, runs, edge[tiles])
     return (*low, *high)
-
-
-def _layers_per_tile(plan: ScanPlan, index: TileIndex) -> NDArray[np.int64]:
-    """(period, flat tile) acquisition days that cover each tile: scenes of one pass are one look."""
-    counts = np.zeros((len(plan.periods), index.shape[0] * index.shape[1]), np.int64)
-    passes: dict[tuple[object, ...], list[int]] = {}
-    for position, scene in enumerate(plan.scenes):
-        passes.setdefault((scene.datetime.date(), scene.platform), []).append(position)
-    for positions in passes.values():
-        period = period_of(plan, plan.scenes[positions[0]])
-        if period is not None:
-            counts[period, np.unique(np.concatenate([index.tiles_of(p) for p in positions]))] += 1
-    return counts
 
 
 def period_of(plan: ScanPlan, scene: Scene) -> int | None:

@@ -47,7 +47,7 @@ def make_plan(request: ScanRequest, config: Config, *, catalog: str, memory_limi
     _check_fits_memory(flat, package, memory_limit)
     reason = _no_pyramid(config, package)
     if reason:
-        return plan_scenes(request, config, package, frozen, sensor, pyramid=False, reason=reason)
+        return flat.because(reason)
     coarse = plan_scenes(request, config, package, frozen, sensor, pyramid=True, reason="as asked")
     _check_fits_memory(coarse, package, memory_limit)
     if config.pyramid.mode == "on":
@@ -57,7 +57,7 @@ def make_plan(request: ScanRequest, config: Config, *, catalog: str, memory_limi
     share = levels[1].bytes / max(levels[0].bytes, 1)
     survivors = package.screen.spec.expected_survivors if package.screen else None
     pays, why = pyramid_pays(len(coarse.index(0)), share, 0.5 if survivors is None else survivors)
-    return plan_scenes(request, config, package, frozen, sensor, pyramid=pays, reason=why)
+    return (coarse if pays else flat).because(why)
 
 
 def _no_pyramid(config: Config, package: ModelPackage) -> str:
@@ -179,15 +179,7 @@ def plan_memory(plan: ScanPlan, package: ModelPackage) -> MemoryProjection:
 
 def most_layers(plan: ScanPlan, level: int) -> int:
     """Most acquisition days that cover one tile in one period."""
-    index = plan.index(level)
-    return max(
-        (
-            len({(plan.scenes[i].datetime.date(), plan.scenes[i].platform) for i in index.scenes(key, period)})
-            for period in plan.periods
-            for key in index.keys()  # noqa: SIM118 - not a mapping
-        ),
-        default=0,
-    )
+    return int(plan.index(level).looks(plan.periods).max(initial=0))
 
 
 def _check_fits_memory(plan: ScanPlan, package: ModelPackage, limit: int) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 from minescale._version import __version__
@@ -96,7 +97,7 @@ class ScanPlan:
     def is_pyramid(self) -> bool:
         return len(self.levels) > 1
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """Digest of scenes, settings that decide the pixels, and models: same id, same bytes on CPU."""
         return hashlib.sha256(_canonical(self._identity())).hexdigest()[:16]
@@ -118,12 +119,31 @@ class ScanPlan:
     def with_runtime(self, config: Config) -> ScanPlan:
         """The same plan executed with other runtime settings (workers, read threads, prices)."""
         runtime = {f.name: getattr(config, f.name) for f in fields(Config) if f.name not in Config.IDENTITY}
-        return replace(self, config=replace(self.config, **runtime))
+        return self._of_same_tiles(config=replace(self.config, **runtime))
+
+    def because(self, reason: str) -> ScanPlan:
+        """The same plan with another reason for its levels."""
+        return self._of_same_tiles(pyramid_reason=reason)
 
     def index(self, level: int) -> TileIndex:
-        """Tiles of a level and their scenes: the selection that both :func:`explain` and the run use."""
-        area = project_bbox(self.request.bbox, self.grid.crs)
-        return TileIndex(self.grid, level, self.scenes, area, self.levels[level].halo)
+        """Tiles of a level and their scenes: the selection that both :func:`explain` and the run use.
+
+        Made at the first call and kept: a country's takes seconds.
+        """
+        if level not in self._indexes:
+            area = project_bbox(self.request.bbox, self.grid.crs)
+            self._indexes[level] = TileIndex(self.grid, level, self.scenes, area, self.levels[level].halo)
+        return self._indexes[level]
+
+    @cached_property
+    def _indexes(self) -> dict[int, TileIndex]:
+        return {}
+
+    def _of_same_tiles(self, **changes: Any) -> ScanPlan:
+        """A copy that differs in nothing that an index depends on, and so keeps those that were made."""
+        plan = replace(self, **changes)
+        plan._indexes.update(self._indexes)
+        return plan
 
     def to_json(self) -> str:
         values = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import pyproj
@@ -46,14 +47,17 @@ class TileIndex:
         """(tile_y, tile_x) True where the tile belongs to the run."""
         reach = (halo + _MARGIN_PX) * grid.level_resolution(level)
         wide = shapely.box(bounds[0] - reach, bounds[1] - reach, bounds[2] + reach, bounds[3] + reach)
-        candidates = np.flatnonzero(self.inside.ravel())
-        footprints = [project_footprint(scene.footprint, grid) for scene in scenes]
-        tile, scene = shapely.STRtree(footprints).query(wide[candidates], predicate="intersects")
+        candidates = np.flatnonzero(self.inside)
+        # The tree holds the tiles and is asked by footprint: one prepared polygon then meets hundreds of small boxes.
+        scene, tile = shapely.STRtree(wide[candidates]).query(
+            project_footprints([s.footprint for s in scenes], grid), predicate="intersects"
+        )
         order = np.lexsort((scene, tile))
-        flat = candidates[tile[order]]
-        self._scene = scene[order]
-        self._start = np.searchsorted(flat, np.arange(rows * cols + 1))
+        self._scene = scene[order].astype(np.int32)
+        self._start = np.searchsorted(candidates[tile[order]], np.arange(rows * cols + 1))
         self._moment = [s.datetime for s in scenes]
+        passes: dict[tuple[object, ...], int] = {}
+        self._pass = np.array([passes.setdefault((s.datetime.date(), s.platform), len(passes)) for s in scenes], int)
 
     def keys(self) -> Iterator[TileKey]:
         """Tiles of the run in row order."""
@@ -69,10 +73,29 @@ class TileIndex:
         found = self._scene[self._start[flat] : self._start[flat + 1]]
         return tuple(int(i) for i in found if period.contains(self._moment[i]))
 
-    def tiles_of(self, scene: int) -> NDArray[np.intp]:
-        """Flat tile positions (``y * columns + x``) that a scene may cover."""
-        flat = np.repeat(np.arange(len(self._start) - 1), np.diff(self._start))
-        return flat[self._scene == scene]
+    def tiles_of(self, scene: int) -> NDArray[np.int32]:
+        """Flat tile positions (``y * columns + x``) that a scene may cover, ascending."""
+        tiles, start = self._by_scene
+        return tiles[start[scene] : start[scene + 1]]
+
+    def looks(self, periods: Sequence[Period]) -> NDArray[np.int64]:
+        """(period, flat tile) acquisition days that cover each tile: scenes of one pass are one look."""
+        n_passes = int(self._pass.max(initial=0)) + 1
+        tiles = np.repeat(np.arange(len(self._start) - 1), np.diff(self._start))
+        looks = tiles * n_passes + self._pass[self._scene]
+        found = np.empty((len(periods), len(self._start) - 1), np.int64)
+        for counts, period in zip(found, periods, strict=True):
+            during = np.array([period.contains(moment) for moment in self._moment], bool)
+            distinct = np.unique(looks[during[self._scene]])
+            counts[:] = np.bincount(distinct // n_passes, minlength=len(counts))
+        return found
+
+    @cached_property
+    def _by_scene(self) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+        """Tiles in the order of their scenes, and where each scene's begin."""
+        order = np.argsort(self._scene, kind="stable")
+        tiles = np.repeat(np.arange(len(self._start) - 1, dtype=np.int32), np.diff(self._start))
+        return tiles[order], np.searchsorted(self._scene[order], np.arange(len(self._moment) + 1))
 
 
 def _tile_bounds(grid: MosaicGrid, level: int) -> tuple[NDArray[np.float64], ...]:
@@ -86,18 +109,14 @@ def _tile_bounds(grid: MosaicGrid, level: int) -> tuple[NDArray[np.float64], ...
     return (grid.left + x0 * res, grid.top - y1 * res, grid.left + x1 * res, grid.top - y0 * res)
 
 
-def project_footprint(footprint: BaseGeometry, grid: MosaicGrid) -> BaseGeometry:
-    """A longitude/latitude footprint in the mosaic's CRS."""
-    dense = shapely.segmentize(shapely.make_valid(footprint), _SEGMENT_DEGREES)
+def project_footprints(footprints: Sequence[BaseGeometry], grid: MosaicGrid) -> NDArray[np.object_]:
+    """Longitude/latitude footprints in the mosaic's CRS, all in one go: one by one, a country's take minutes."""
+    dense = shapely.segmentize(shapely.make_valid(np.array(footprints, object)), _SEGMENT_DEGREES)
     if pyproj.CRS(grid.crs).is_geographic:
         east = grid.left + grid.shape[1] * grid.resolution
         if east > 180:  # the mosaic runs on past the antimeridian
-            shifted = shapely.transform(dense, lambda xy: xy + np.array([360.0, 0.0]))
-            return shapely.union(dense, shifted)
+            return shapely.union(dense, shapely.transform(dense, lambda xy: xy + np.array([360.0, 0.0])))
         return dense
     transformer = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
-
-    def project(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
-
-    return shapely.make_valid(shapely.transform(dense, project))
+    projected = shapely.transform(dense, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
+    return np.asarray(shapely.make_valid(projected), object)

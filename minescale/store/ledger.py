@@ -159,8 +159,31 @@ class Ledger:
                 values = targets[name]
                 if values.dtype.kind in "iu":
                     value = min(int(given), int(np.iinfo(values.dtype).max))
-                values[time, key.y, key.x] = value
-                self._dirty.add((name == "state", key.level, name, *chunk))
+                if values[time, key.y, key.x] != value:
+                    values[time, key.y, key.x] = value
+                    self._dirty.add((name == "state", key.level, name, *chunk))
+
+    def record_block(self, time: int, first: TileKey, column: str, values: npt.NDArray[Any]) -> None:
+        """Set one column of neighbouring tiles, in memory: ``values`` is (tile_y, tile_x) from tile ``first`` on.
+
+        Raises UsageError for an unknown column or a block that is not within the mosaic; nothing is set then.
+        """
+        self._check_writable()
+        target = self._column(first.level, column)
+        (n, rows, cols), (y1, x1) = target.shape, (first.y + values.shape[0], first.x + values.shape[1])
+        if not (0 <= time < n and y1 <= rows and x1 <= cols):
+            raise UsageError(
+                "tiles lie outside the ledger",
+                got=f"period {time}, {values.shape[0]} x {values.shape[1]} tiles from {first}",
+                expected=f"period < {n}, y < {rows}, x < {cols}",
+            )
+        with self._lock:
+            target[time, first.y : y1, first.x : x1] = values
+            self._dirty.update(
+                (column == "state", first.level, column, time, y, x)
+                for y in range(first.y // LEDGER_CHUNK, (y1 - 1) // LEDGER_CHUNK + 1)
+                for x in range(first.x // LEDGER_CHUNK, (x1 - 1) // LEDGER_CHUNK + 1)
+            )
 
     def put(self, level: int, column: str, values: npt.ArrayLike) -> None:
         """Set a whole column, in memory: anything that broadcasts to (time, tile_y, tile_x)."""
