@@ -82,11 +82,12 @@ class TileIndex:
         """(period, flat tile) acquisition days that cover each tile: scenes of one pass are one look."""
         n_passes = int(self._pass.max(initial=0)) + 1
         tiles = np.repeat(np.arange(len(self._start) - 1), np.diff(self._start))
-        looks = tiles * n_passes + self._pass[self._scene]
         found = np.empty((len(periods), len(self._start) - 1), np.int64)
         for counts, period in zip(found, periods, strict=True):
-            during = np.array([period.contains(moment) for moment in self._moment], bool)
-            distinct = np.unique(looks[during[self._scene]])
+            during = np.array([period.contains(moment) for moment in self._moment], bool)[self._scene]
+            looks = tiles[during] * n_passes + self._pass[self._scene[during]]
+            looks.sort(kind="stable")  # nearly sorted already, which this kind makes use of
+            distinct = looks[np.diff(looks, prepend=-1) > 0]
             counts[:] = np.bincount(distinct // n_passes, minlength=len(counts))
         return found
 
