@@ -64,12 +64,7 @@ FLUSHES = 40
 class Future:
     key: str
     value: Any
-
-    def exception(self) -> None:
-        return None
-
-    def result(self) -> Any:
-        return self.value
+    status: str = "finished"
 
     def release(self) -> None:
         pass
@@ -100,15 +95,15 @@ class SimulatedCluster:
         heapq.heappush(self.queue, (end, next(self.count), future))
         return future
 
-    def as_completed(self) -> SimulatedCluster:
+    def as_completed(self, **_: bool) -> SimulatedCluster:
         return self
 
     def add(self, future: Future) -> None:
         pass
 
-    def __next__(self) -> Future:
+    def __next__(self) -> tuple[Future, Any]:
         self.now, _, future = heapq.heappop(self.queue)
-        return future
+        return future, future.value
 
 
 def scenes_over(bbox: tuple[float, float, float, float], dates: int) -> tuple[Any, ...]:

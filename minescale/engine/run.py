@@ -198,7 +198,8 @@ class _Execution:
         from distributed import as_completed
 
         running: dict[str, tuple[tuple[TileJob | FillJob, ...], str]] = {}
-        completed = as_completed()
+        # Results and states arrive with the futures: asking each for its own would wait for Dask's thread twice.
+        completed = as_completed(with_results=True, raise_errors=False)
         stopped = ""
         while True:
             stopped = stopped or self._limit_reached()
@@ -209,10 +210,10 @@ class _Execution:
                 completed.add(future)
             if not running:
                 return stopped
-            future = next(completed)
+            future, found = next(completed)
             jobs, worker = running.pop(future.key)
             self.seats.free(worker)
-            self._take(agenda, jobs, future)
+            self._take(agenda, jobs, future, found)
             if clock.monotonic() - self.flushed > self.plan.config.engine.flush_s:
                 self.flush()
                 self.seats.update(worker_slots(self.client))
@@ -257,8 +258,8 @@ class _Execution:
             resources={"GPU": 1},
         )
 
-    def _take(self, agenda: Agenda, jobs: tuple[TileJob | FillJob, ...], future: Any) -> None:
-        error = future.exception()
+    def _take(self, agenda: Agenda, jobs: tuple[TileJob | FillJob, ...], future: Any, found: Any) -> None:
+        error = None if future.status == "finished" else future.exception()
         if isinstance(error, StoreError):
             raise error
         if error is not None and len(jobs) > 1:
@@ -272,9 +273,8 @@ class _Execution:
             key = job.keys[0] if isinstance(job, FillJob) else job.key
             self.emit(events.TileFailed(time=job.time, key=key, message=f"{type(error).__name__}: {error}"))
             return
-        results = future.result()
         future.release()
-        for result in results if len(jobs) > 1 else (results,):
+        for result in found if len(jobs) > 1 else (found,):
             agenda.finish(result)
             if isinstance(result, TileResult):
                 self._count(result)

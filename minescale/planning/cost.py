@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pyproj
@@ -119,14 +120,23 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
         if scene.cloud_cover is not None and scene.cloud_cover >= MAX_CLOUD:
             weight = weight * 0.0
         runs = _runs(plan, level, index, tiles)
+        bounds, run_bounds = [edge[tiles] for edge in index.bounds], _run_bounds(index, tiles, runs)
+        counted: dict[tuple[object, ...], tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         for band in (*level.bands, MASK):
             summaries = prices.blocks.get((band, level.level), ())
             if band not in scene.bands or not summaries or (band == MASK and not plan.config.mask.enabled):
                 continue
             like = next((s for s in summaries if s.matches(scene.bands[band])), summaries[0])
             use = np.ones(len(tiles)) if band == MASK else weight
-            counts = count_blocks(plan, level, [edge[tiles] for edge in index.bounds], scene, band, like)
-            once = count_blocks(plan, level, _run_bounds(index, tiles, runs), scene, band, like)
+            # Bands of one pixel lattice meet the same blocks: they are counted for the first of them.
+            asset = scene.bands[band]
+            lattice = (asset.transform, asset.shape, like.transform, like.shape, like.block, like.factor, band == MASK)
+            if lattice not in counted:
+                counted[lattice] = (
+                    count_blocks(plan, level, bounds, scene, band, like),
+                    count_blocks(plan, level, run_bounds, scene, band, like),
+                )
+            counts, once = counted[lattice]
             size = np.array([1.0, prices.mean_bytes(band, level.level), like.decoded_bytes])
             touched += size * float((counts * use).sum())
             again = np.clip(np.bincount(runs, counts) - once, 0, None)
@@ -213,6 +223,14 @@ def _project_boxes(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Bounds of boxes seen in another CRS, from their corners."""
     xmin, ymin, xmax, ymax = bounds
-    transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
-    xs, ys = transformer.transform(np.stack([xmin, xmin, xmax, xmax]), np.stack([ymin, ymax, ymin, ymax]))
+    corners = np.stack([xmin, xmin, xmax, xmax]), np.stack([ymin, ymax, ymin, ymax])
+    xs, ys = _transformer(source, target).transform(*corners)
+        np.stack([xmin, xmin, xmax, xmax]), np.stack([ymin, ymax, ymin, ymax])
+    )
     return xs.min(axis=0), ys.min(axis=0), xs.max(axis=0), ys.max(axis=0)
+
+
+@lru_cache(maxsize=128)
+def _transformer(source: str, target: str) -> pyproj.Transformer:
+    """Making one takes longer than its use on the tiles of a scene."""
+    return pyproj.Transformer.from_crs(source, target, always_xy=True)
