@@ -225,8 +225,6 @@ def _project_boxes(
     xmin, ymin, xmax, ymax = bounds
     corners = np.stack([xmin, xmin, xmax, xmax]), np.stack([ymin, ymax, ymin, ymax])
     xs, ys = _transformer(source, target).transform(*corners)
-        np.stack([xmin, xmin, xmax, xmax]), np.stack([ymin, ymax, ymin, ymax])
-    )
     return xs.min(axis=0), ys.min(axis=0), xs.max(axis=0), ys.max(axis=0)
 
 
