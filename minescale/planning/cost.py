@@ -6,6 +6,7 @@ sample mean. Blocks that neighbouring tiles share are read once where the worker
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,16 +17,15 @@ import pyproj
 from numpy.typing import NDArray
 
 from minescale.planning.plan import LevelSpec, ScanPlan
+from minescale.planning.rates import Work
 from minescale.planning.tiles import STRIP, TileIndex
 from minescale.sensors import MASK
 from minescale.sources.headers import BlockSummary, block_sample
 from minescale.sources.scenes import Scene
 
 SAMPLE_SCENES = 8
-DECODE_BYTES_PER_SECOND = 110e6
-"""Decoded bytes that one core reads and composites per second; benchmarks/ measures it."""
-PIXELS_PER_SECOND: Mapping[str, float] = {"index": 12e6, "pixel": 12e6, "unet": 0.7e6}
-"""Pixels that one core predicts per second, by family; benchmarks/ measures it."""
+PER_PIXEL = ("index", "pixel")
+"""Families that look at each pixel by itself."""
 MAX_CLOUD = 99.5
 """A scene this cloudy is expected to be dropped once its quality band has been read."""
 
@@ -40,9 +40,9 @@ class LevelCost:
     """Blocks read."""
     bytes: float
     """Compressed bytes read."""
-    decoded_bytes: float
+    work: Work
     seconds: float
-    """Core seconds."""
+    """Core seconds, by the rates of :mod:`minescale.planning.rates`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +104,17 @@ def price_plan(plan: ScanPlan, prices: Prices, *, survivors: float, workers: int
     return Cost(levels=tuple(levels), workers=workers, money=money)
 
 
+_Counted = dict[tuple[object, ...], tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""By pixel lattice: blocks under each tile; and of each run, the mean number that a tile shares with its others."""
+
+
 def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float) -> LevelCost:
     index = plan.index(level.level)
     layers = index.looks(plan.periods)
     touched, shared = np.zeros(3), np.zeros(3)  # blocks, compressed and decoded bytes
+    pixels, samples, warped = _pixels(index, level), 0.0, 0.0
+    sizes = {band: prices.mean_bytes(band, level.level) for band in (*level.bands, MASK)}
+    patches: dict[tuple[str, bytes], tuple[NDArray[np.intp], _Counted]] = {}
     for position, scene in enumerate(plan.scenes):
         tiles = index.tiles_of(position)
         if not len(tiles):
@@ -119,43 +126,65 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
         weight = np.minimum(1.0, plan.config.composite.max_scenes / np.maximum(layers[period, tiles], 1))
         if scene.cloud_cover is not None and scene.cloud_cover >= MAX_CLOUD:
             weight = weight * 0.0
-        runs = _runs(plan, level, index, tiles)
-        bounds, run_bounds = [edge[tiles] for edge in index.bounds], _run_bounds(index, tiles, runs)
-        counted: dict[tuple[object, ...], tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-        for band in (*level.bands, MASK):
+        # Scenes of one granule lie over the same tiles on most dates: their blocks are counted once.
+        where = (scene.crs, hashlib.blake2b(tiles.tobytes()).digest())
+        if where not in patches:
+            patches[where] = (_runs(plan, level, index, tiles), {})
+        runs, counted = patches[where]
+        for band, mean_bytes in sizes.items():
             summaries = prices.blocks.get((band, level.level), ())
             if band not in scene.bands or not summaries or (band == MASK and not plan.config.mask.enabled):
                 continue
-            like = next((s for s in summaries if s.matches(scene.bands[band])), summaries[0])
-            use = np.ones(len(tiles)) if band == MASK else weight
-            # Bands of one pixel lattice meet the same blocks: they are counted for the first of them.
             asset = scene.bands[band]
+            like = next((s for s in summaries if s.matches(asset)), summaries[0])
+            use = np.ones(len(tiles)) if band == MASK else weight
+            # So are those of bands of one pixel lattice.
             lattice = (asset.transform, asset.shape, like.transform, like.shape, like.block, like.factor, band == MASK)
             if lattice not in counted:
-                counted[lattice] = (
-                    count_blocks(plan, level, bounds, scene, band, like),
-                    count_blocks(plan, level, run_bounds, scene, band, like),
-                )
-            counts, once = counted[lattice]
-            size = np.array([1.0, prices.mean_bytes(band, level.level), like.decoded_bytes])
-            touched += size * float((counts * use).sum())
-            again = np.clip(np.bincount(runs, counts) - once, 0, None)
-            shared += size * float((again * np.bincount(runs, use) / np.bincount(runs)).sum())
+                counts = count_blocks(plan, level, [edge[tiles] for edge in index.bounds], scene, band, like)
+                once = count_blocks(plan, level, _run_bounds(index, tiles, runs), scene, band, like)
+                again = np.clip(np.bincount(runs, counts) - once, 0, None) / np.bincount(runs)
+                counted[lattice] = (counts, again)
+            counts, again = counted[lattice]
+            ratio = max(like.factor * abs(like.transform[4]) / level.resolution, 1.0)
+            taken = float(pixels[tiles] @ use) / ratio**2
+            samples += taken
+            warped += taken if scene.crs != plan.grid.crs else 0.0
+            size = np.array([1.0, mean_bytes, like.decoded_bytes])
+            touched += size * float(counts @ use)
+            shared += size * float(again @ np.bincount(runs, use))
     n_tiles = len(index) * len(plan.periods)
     # About half of what a tile shares is kept for the tile below it, the other half until the strip's next column.
     held = (1 + STRIP) / 2 * shared[2] / max(n_tiles, 1)
     requests, compressed, decoded = touched - shared * min(1.0, plan.config.read.reuse_mb * 2**20 / max(held, 1.0))
-    pixels = n_tiles * plan.grid.tile_size**2
-    seconds = decoded / DECODE_BYTES_PER_SECOND + pixels / PIXELS_PER_SECOND.get(level.family, 1e6)
+    predicted = float(pixels[index.inside.ravel()].sum()) * len(plan.periods)
+    alone = level.family in PER_PIXEL
+    work = Work(
+        tiles=n_tiles,
+        blocks=requests,
+        decoded_bytes=decoded,
+        samples=samples,
+        warped_samples=warped,
+        index_pixels=predicted if alone else 0.0,
+        unet_pixels=0.0 if alone else predicted,
+    )
+    work = work * share
     return LevelCost(
         level=level.level,
         resolution=level.resolution,
-        tiles=n_tiles * share,
-        requests=requests * share,
+        tiles=work.tiles,
+        requests=work.blocks,
         bytes=compressed * share,
-        decoded_bytes=decoded * share,
-        seconds=seconds * share,
+        work=work,
+        seconds=work.core_seconds,
     )
+
+
+def _pixels(index: TileIndex, level: LevelSpec) -> NDArray[np.float64]:
+    """Pixels of every tile, flat in row order, halo included; those at the mosaic's border are cut."""
+    xmin, ymin, xmax, ymax = index.bounds
+    height, width = ((high - low) / level.resolution + 2 * level.halo for low, high in ((ymin, ymax), (xmin, xmax)))
+    return height * width
 
 
 def _runs(plan: ScanPlan, level: LevelSpec, index: TileIndex, tiles: NDArray[np.integer]) -> NDArray[np.intp]:

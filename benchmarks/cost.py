@@ -1,0 +1,171 @@
+"""What a scan costs in core seconds: rates fitted on measured runs, and how well they foretell a run left out.
+
+    python benchmarks/cost.py --json benchmarks/results/cost.json
+
+Scans of different areas, tile sizes, models, levels and numbers of dates run on one warm worker process, which has
+run each model once before. Measured are the worker's CPU seconds; foretold is the sum of the plan's own amounts of
+work (`planning/rates.py`) times one rate each, fitted by non-negative least squares on relative errors. Every run is
+foretold once by the rates of all the others. For pyramids the plan's amounts are those of the tiles that survived,
+because a plan can only assume that share. Printed at the end is what belongs into `planning/rates.py`. The regions
+are synthetic and lie on the local disk: waiting for a network is no core second, but its TLS would be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RUNS: dict[str, dict[str, Any]] = {
+    "baseline 1024": {"region": "DEMO"},
+    "baseline 512": {"region": "DEMO", "tile": 512},
+    "baseline, quarter of the area": {"region": "DEMO", "part": 0.5},
+    "baseline, six dates": {"region": "DEMO", "datetime": "2024-01/2024-06"},
+    "baseline, three dates, 512": {"region": "DEMO", "datetime": "2024-04/2024-06", "tile": 512},
+    "baseline, quarters": {"region": "DEMO", "part": 0.7, "rule": "quarter"},
+    "baseline, 512, lower half": {"region": "DEMO", "part": 0.5, "tile": 512},
+    "demo 1024": {"region": "DEMO", "part": 0.5, "model": "demo", "mode": "off"},
+    "demo 512": {"region": "DEMO", "part": 0.5, "model": "demo", "mode": "off", "tile": 512},
+    "demo, four dates": {"region": "DEMO", "part": 0.4, "model": "demo", "mode": "off", "datetime": "2024-05/2024-08"},
+    "demo pyramid": {"region": "DEMO", "part": 0.7, "model": "demo", "mode": "on", "tile": 512},
+    "demo pyramid, six dates": {
+        "region": "DEMO",
+        "part": 0.6,
+        "model": "demo",
+        "mode": "on",
+        "tile": 512,
+        "datetime": "2024-07/2024-12",
+    },
+    "small, baseline 512": {"region": "SMALL", "tile": 512},
+    "small, demo 512": {"region": "SMALL", "model": "demo", "mode": "off", "tile": 512},
+}
+QUICK = ("small, baseline 512", "small, demo 512")
+
+
+def measure(case: dict[str, Any], address: str, folder: Path) -> dict[str, Any]:
+    """One scan: its amounts of work, as planned, and the worker's CPU seconds."""
+    from minescale import api, synthetic
+    from minescale.config import load_config
+    from minescale.engine.run import run_plan
+    from minescale.planning.cost import Prices, price_plan
+    from minescale.planning.run_dir import RunDir
+    from minescale.store.ledger import Ledger, TileState
+
+    region = synthetic.ensure_region(getattr(synthetic, case["region"]))
+    west, south, east, north = region.bbox.as_tuple()
+    part = case.get("part", 1.0)
+    bbox = (west, south, west + (east - west) * part, south + (north - south) * part)
+    settings = {
+        "engine.cluster": address,
+        "pyramid.mode": case.get("mode", "off"),
+        "grid.tile_size": case.get("tile", 1024),
+    }
+    wanted = api.request(
+        catalog=str(region.catalog),
+        bbox=bbox,
+        datetime=case.get("datetime", region.period),
+        period=case.get("rule", "all"),
+        model=case.get("model", "baseline"),
+    )
+    plan = api.plan(wanted, load_config(overrides=settings))
+    out = RunDir(str(folder))
+    out.save_plan(plan)
+    report = run_plan(plan, out)
+    assert report.failed == report.remaining == 0, report
+    survivors = 1.0
+    if plan.is_pyramid:
+        states = Ledger.open(folder / "mosaic.zarr", mode="r").get(0, "state")
+        fine, inside = np.isin(states, (TileState.DONE, TileState.AUDITED)), states != TileState.OUTSIDE
+        audit = plan.config.pyramid.audit
+        survivors = max(0.0, (fine.sum() / inside.sum() - audit) / (1 - audit))
+    cost = price_plan(plan, Prices.sample(plan), survivors=survivors)
+    totals = np.sum([list(asdict(level.work).values()) for level in cost.levels], axis=0)
+    names = list(asdict(cost.levels[0].work))
+    return {
+        "work": dict(zip(names, map(float, totals), strict=True)),
+        "cpu_s": report.cpu_seconds,
+        "priced_bytes": cost.bytes,
+        "bytes": report.bytes_read,
+        "survivors": survivors,
+        "with_present_rates_s": sum(level.seconds for level in cost.levels),
+    }
+
+
+def fit(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Core seconds per unit of work: non-negative, with the least squared relative errors."""
+    from scipy.optimize import nnls
+
+    names = list(runs[0]["work"])
+    amounts = np.array([[run["work"][name] for name in names] for run in runs])
+    scale = np.maximum(amounts.max(axis=0), 1e-12)  # columns of like size, for a well-posed fit
+    rows = amounts / scale / np.array([[run["cpu_s"]] for run in runs])
+    rates, _ = nnls(rows, np.ones(len(runs)))
+    return {name: float(rate) for name, rate in zip(names, rates / scale, strict=True)}
+
+
+def foretell(rates: dict[str, float], run: dict[str, Any]) -> float:
+    return sum(rates[name] * amount for name, amount in run["work"].items())
+
+
+def leave_one_out(runs: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Relative error of each run, foretold by the rates of all others."""
+    errors = {}
+    for name, run in runs.items():
+        others = [other for key, other in runs.items() if key != name]
+        errors[name] = foretell(fit(others), run) / run["cpu_s"] - 1
+    return errors
+
+
+def main() -> None:
+    from distributed import Client, LocalCluster
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", nargs="*", default=list(RUNS), choices=list(RUNS), metavar="RUN")
+    parser.add_argument("--rounds", type=int, default=1, help="the least CPU of so many scans counts")
+    parser.add_argument("--quick", action="store_true", help="two runs of the small region, for tests")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    chosen = {name: RUNS[name] for name in (QUICK if args.quick else args.runs)}
+    found: dict[str, dict[str, Any]] = {}
+    preload = ["minescale.engine.worker_setup"]
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=40, preload=preload
+        ) as cluster,
+        Client(cluster),
+        tempfile.TemporaryDirectory() as temporary,
+    ):
+        folder, address = Path(temporary), cluster.scheduler_address
+        for model in {case.get("model", "baseline") for case in chosen.values()}:
+            mode = "off" if model == "baseline" else "on"
+            warm = {"region": "SMALL", "model": model, "tile": 512, "mode": mode}
+            measure(warm, address, folder / f"warm-{model}")
+        for number, (name, case) in enumerate(chosen.items()):
+            rounds = [measure(case, address, folder / f"{number}-{i}") for i in range(args.rounds)]
+            found[name] = min(rounds, key=lambda run: run["cpu_s"])
+            run = found[name]
+            print(
+                f"{name:<32} {run['cpu_s']:7.1f} CPU s, present rates {run['with_present_rates_s']:7.1f},"
+                f" bytes priced {run['priced_bytes'] / max(run['bytes'], 1):.2f} x read",
+                flush=True,
+            )
+    rates, errors = fit(list(found.values())), leave_one_out(found)
+    print("\nforetold by the other runs:")
+    for name, error in errors.items():
+        print(f"  {name:<32} {error:+.1%}")
+    print(f"largest error {max(map(abs, errors.values())):.1%}\n\nRATES = {{")
+    for name, rate in rates.items():
+        print(f'    "{name}": {rate:.3e},')
+    print("}")
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps({"runs": found, "rates": rates, "errors": errors}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

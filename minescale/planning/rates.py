@@ -1,0 +1,42 @@
+"""Core seconds from amounts of work, by rates that were fitted on measured runs.
+
+The rates hold for the machine that measured them (``SOURCE``); ``benchmarks/cost.py`` fits them anew on another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+SOURCE = "before any fit: decode rate of 110 MB/s and model rates by hand"
+RATES: Mapping[str, float] = {
+    "decoded_bytes": 1 / 110e6,
+    "index_pixels": 1 / 12e6,
+    "unet_pixels": 1 / 0.7e6,
+}
+"""Core seconds per unit of each field of :class:`Work`; 0 where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What the tiles of one level have to do, halos included."""
+
+    tiles: float = 0.0
+    blocks: float = 0.0
+    """Source blocks read."""
+    decoded_bytes: float = 0.0
+    samples: float = 0.0
+    """Pixels of every look and band, counted at the band's own pixel size, that go into composites."""
+    warped_samples: float = 0.0
+    """The part of ``samples`` that comes from another CRS."""
+    index_pixels: float = 0.0
+    """Pixels predicted by a model that looks at each by itself (families ``index`` and ``pixel``)."""
+    unet_pixels: float = 0.0
+    """Pixels predicted by a network (any other family)."""
+
+    def __mul__(self, share: float) -> Work:
+        return Work(**{name: value * share for name, value in asdict(self).items()})
+
+    @property
+    def core_seconds(self) -> float:
+        return sum(value * RATES.get(name, 0.0) for name, value in asdict(self).items())
