@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ import xarray as xr
 
 from minescale import api
 from minescale.config import load_config
+from minescale.engine import run as engine
+from minescale.engine.batches import Pace
 from minescale.engine.events import Event, Notice, SceneLost, TileDone, event_dict
 from minescale.engine.run import Limits, run_plan
 from minescale.errors import NothingMatched, OutputMismatch, PlanTooLarge, UsageError
@@ -205,6 +208,29 @@ def test_output_of_another_run_is_refused_with_the_difference(make_plan: MakePla
     with pytest.raises(OutputMismatch, match="belongs to another run") as caught:
         api.scan(other.request, tmp_path / "out", other.config)
     assert caught.value.exit_code == 2
+
+
+def test_batches_write_the_same_bytes(make_plan: MakePlan, tmp_path: Path) -> None:
+    plan = make_plan()
+    api.run(plan, tmp_path / "single")
+    with mock.patch.object(Pace, "batch", return_value=3):
+        batched = api.run(plan, tmp_path / "batched")
+    assert (batched.report.failed, batched.report.remaining) == (0, 0)
+    assert batched.report.done == len(plan.index(0))
+    assert mosaic_digests(tmp_path / "single" / "mosaic.zarr") == mosaic_digests(tmp_path / "batched" / "mosaic.zarr")
+
+
+def test_a_batch_that_fails_is_tried_again_tile_by_tile(make_plan: MakePlan, tmp_path: Path) -> None:
+    plan = make_plan(**{"engine.retries": 0})
+    broken = mock.patch.object(engine, "process_batch", _refuse)
+    with mock.patch.object(Pace, "batch", return_value=3), broken:
+        result = api.run(plan, tmp_path / "out")
+    assert (result.report.failed, result.report.remaining) == (0, 0)
+    assert result.report.done == len(plan.index(0))
+
+
+def _refuse(_: object) -> None:
+    raise RuntimeError("one of these tiles")
 
 
 def test_runtime_settings_may_change_between_attempts(make_plan: MakePlan, tmp_path: Path) -> None:

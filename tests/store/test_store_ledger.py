@@ -128,6 +128,26 @@ def test_a_million_tiles_flush_few_chunks(million: Path) -> None:
     np.testing.assert_array_equal(np.bincount(state.ravel(), minlength=6), [399_800, 0, 0, 200, 0, 600_000])
 
 
+def test_a_block_of_scores_marks_the_chunks_under_it(million: Path) -> None:
+    with Ledger.open(million) as ledger:
+        scores = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+        ledger.record_block(0, TileKey(0, 256, 252), "score", scores)
+        assert ledger.flush() == 2, "two chunks meet at column 256"
+        with pytest.raises(UsageError, match="outside"):
+            ledger.record_block(0, TileKey(0, 996, 0), "score", scores)
+        assert ledger.flush() == 0
+    found = Ledger.open(million, "r").get(0, "score")[0]
+    np.testing.assert_array_equal(found[256:264, 252:260], scores)
+
+
+def test_a_value_that_stays_is_not_written(million: Path) -> None:
+    with Ledger.open(million) as ledger:
+        ledger.record(0, TileKey(0, 700, 700), n_failed=0, mine_px=0, seen_px=5)
+        assert ledger.flush() == 1
+        ledger.record(0, TileKey(0, 700, 700), n_failed=0, mine_px=0, seen_px=5)
+        assert ledger.flush() == 0
+
+
 def test_put_marks_only_what_changed(million: Path) -> None:
     ledger = Ledger.open(million)
     ledger.put(0, "score", ledger.get(0, "score"))
