@@ -119,25 +119,58 @@ here is no evidence of skill on real ground. From `pyramid.py`.
 def scale(found: dict[str, Any], _: Path) -> str:
     rows = [
         [
-            run["area"],
+            f"{run['area']}, {'pyramid' if run['pyramid'] else 'flat'}",
             f"{run['workers']:,.0f}",
             f"{run['tiles']:,.0f}",
+            f"{run['country_tiles']:,.0f}",
             f"{run['jobs']:,.0f}",
-            f"{run['plan_s']:.1f}",
-            f"{run['ms_per_tile']:.3f}",
+            f"{run['plan_cpu_s']:.1f} + {run['explain_cpu_s']:.1f}",
+            f"{run['ms_per_tile']:.3f} + {run['ms_flush_per_tile']:.3f}",
             f"{run['driver_share']:.2%}",
             f"{run['peak_rss'] / 1e6:,.0f}",
         ]
         for run in found["runs"]
     ]
-    head = ["bounding box", "workers", "tiles", "tasks", "plan s", "ms CPU per tile", "driver busy", "driver peak MB"]
-    dask = ", ".join(f"{run['ms_per_task_wall']:.2f} ms with {run['workers']} workers" for run in found["dask"])
+    head = ["bounding box", "workers", "tiles", "tiles of the country", "tasks", "plan + explain CPU s"]
+    head += ["ms per tile + its flushes", "driver busy", "driver peak MB"]
+    dask = [
+        [
+            f"{run['workers']}",
+            f"{run['batch']}",
+            f"{run['tiles']:,.0f}",
+            f"{run['ms_per_tile']:.2f}",
+            f"{run['ms_per_task']:.2f}",
+        ]
+        for run in found["dask"]
+    ]
     return f"""## Countries, simulated
 
-The real planner and driver against a simulated cluster, {found["tile_size"]} px tiles, from `scale.py`. A real Dask
-scheduler with idle workers in one process takes per task: {dask}.
+The real planner, ledger and driver loop against a simulated catalogue and cluster, {found["tile_size"]} px tiles, two
+seconds each, from `scale.py`. *Tiles* are those of the bounding box at all levels, *tiles of the country* what its own
+area would take at the finest. CPU of the driver process without Dask; plan is without the catalogue's search.
 
 {table(head, rows)}
+
+The same loop over a real Dask cluster whose tiles do nothing: CPU of the driver process, with Dask's client and
+scheduler in it. Tiles travel in batches where they would come too fast for one task each (`engine/batches.py`).
+
+{table(["worker processes", "tiles per task", "tiles", "ms per tile", "ms per task"], dask)}
+"""
+
+
+def cost(found: dict[str, Any], _: Path) -> str:
+    rows = [
+        [name, f"{run['cpu_s']:.1f}", f"{found['errors'][name]:+.1%}", f"{run['priced_bytes'] / run['bytes']:.2f}"]
+        for name, run in found["runs"].items()
+    ]
+    worst = max(abs(error) for error in found["errors"].values())
+    rates = ", ".join(f"{name} {rate:.2e}" for name, rate in found["rates"].items() if rate)
+    return f"""## What a scan costs, foretold
+
+Worker CPU seconds of scans, and the error with which rates fitted on all *other* runs foretell each; largest
+{worst:.1%}. From `cost.py`. Fitted core seconds per unit: {rates}.
+
+{table(["run", "CPU s", "foretold", "bytes priced over read"], rows)}
 """
 
 
@@ -293,6 +326,7 @@ PARTS: dict[str, Callable[[dict[str, Any], Path], str]] = {
     "inference": inference,
     "write": write,
     "memory": memory,
+    "cost": cost,
 }
 
 

@@ -46,8 +46,8 @@ AREAS = {
 }
 """Bounding boxes (west, south, east, north)."""
 AREA_KM2 = {"Ghana": 238_533, "Peru": 1_285_216, "Brazil": 8_515_767, "South America": 17_840_000}
-DASK_AREA = (-2.26, 5.74, 0.0, 7.4)
-"""A piece of Ghana: some 1,800 tiles of 512 pixels."""
+DASK_CORNER = (-2.26, 5.74)
+"""West and south of a piece of Ghana."""
 WORKERS = (1, 16, 256, 1000)
 DATES = 12
 GRANULE_DEG = 1.0
@@ -285,14 +285,16 @@ def drive(area: str, workers: int, tile_size: int, survivors: float | None) -> d
     }
 
 
-def drive_dask(workers: int, tile_size: int, batch: int) -> dict[str, float]:
+def drive_dask(workers: int, tile_size: int, batch: int, tiles: int) -> dict[str, float]:
     """The driver's loop over a piece of Ghana, flat, on a real cluster whose tiles do nothing."""
     from minescale.engine import batches
     from minescale.engine import run as engine
     from minescale.planning.run_dir import RunDir
 
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    plan, _ = make_plan(DASK_AREA, tile_size, "off")
+    degrees = (tiles * (tile_size / 100) ** 2) ** 0.5 / 111
+    west, south = DASK_CORNER
+    plan, _ = make_plan((west, south, west + degrees, south + degrees), tile_size, "off")
     changes = {"engine.workers": workers, "engine.memory_limit_gb": 4.0, "engine.flush_s": 1e9}
     plan = plan.with_runtime(plan.config.replace(changes))
     with (
@@ -323,6 +325,7 @@ def main() -> None:
     parser.add_argument("--flat", nargs="*", default=["South America"], help="areas scanned without a coarse level too")
     parser.add_argument("--flat-workers", type=int, nargs="*", default=[1000])
     parser.add_argument("--dask", type=int, nargs="*", default=[1, 4, 16], help="worker processes of a real cluster")
+    parser.add_argument("--dask-tiles", type=int, default=1800)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -344,7 +347,7 @@ def main() -> None:
             flush=True,
         )
     for workers, batch in itertools.product(args.dask, (1, 8)):
-        task = {"workers": workers, "tile_size": args.tile_size, "batch": batch}
+        task = {"workers": workers, "tile_size": args.tile_size, "batch": batch, "tiles": args.dask_tiles}
         found = run(__file__, "--child", json.dumps(task))
         results["dask"].append(found)
         print(

@@ -48,7 +48,8 @@ def floor(small_region: object, folder: Path) -> Found:
 @pytest.fixture(scope="module")
 def scale(folder: Path) -> Found:
     file = folder / "scale.json"
-    script("scale.py", "--areas", "Ghana", "--workers", "16", "--dask", "1", "--tasks", "20", "--json", file)
+    cases = ("--areas", "Ghana", "--workers", "16", "--flat", "--dask", "1", "--dask-tiles", "60")
+    script("scale.py", *cases, "--json", file)
     return json.loads(file.read_text())
 
 
@@ -76,6 +77,12 @@ def memory(small_region: object, folder: Path) -> Found:
     return json.loads((folder / "memory.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def cost(small_region: object, folder: Path) -> Found:
+    script("cost.py", "--quick", "--json", folder / "cost.json")
+    return json.loads((folder / "cost.json").read_text())
+
+
 def test_all_idioms_agree(idioms: Found) -> None:
     assert idioms["agreement"].keys() == set(IDIOMS)
     assert all(run["wall_s"] > 0 and run["peak_rss"] > 1e8 for runs in idioms["runs"].values() for run in runs)
@@ -94,6 +101,11 @@ def test_a_country_is_planned_and_driven(scale: Found) -> None:
     (run,) = scale["runs"]
     assert run["tiles"] > 10_000
     assert run["jobs"] > run["tiles"] / 64
+    assert run["done"] == run["tiles"]
+    assert run["core_hours"] > 1
+    single, batched = scale["dask"]
+    assert single["tiles"] == batched["tiles"]
+    assert batched["ms_per_tile"] < batched["ms_per_task"]
 
 
 def test_every_kernel_is_measured(kernels: Found) -> None:
@@ -123,6 +135,15 @@ def test_workers_stay_within_the_projection_over_areas_and_dates(memory: Found) 
     assert all(run["tiles"] >= 4 and 1e8 < run["peak_rss"] <= run["projected"] for run in runs)
 
 
+def test_rates_are_fitted_and_foretell_runs_left_out(cost: Found) -> None:
+    assert cost["errors"].keys() == cost["runs"].keys()
+    assert all(rate >= 0 for rate in cost["rates"].values())
+    for run in cost["runs"].values():
+        assert sum(cost["rates"][name] * run["work"][name] for name in run["work"]) == pytest.approx(
+            run["cpu_s"], rel=0.3
+        )
+
+
 def test_the_page_shows_what_was_measured(
     idioms: Found,
     floor: Found,
@@ -131,6 +152,7 @@ def test_the_page_shows_what_was_measured(
     inference: Found,
     write: Found,
     memory: Found,
+    cost: Found,
     folder: Path,
 ) -> None:
     script("page.py", folder)
@@ -142,4 +164,5 @@ def test_the_page_shows_what_was_measured(
     assert "| U-Net (demo) |" in page
     assert "| scan | 512 zstd 3 | 1.00 (1.00-1.00) |" in page
     assert f"{memory['runs'][0]['peak_rss'] / 1e6:,.0f}" in page
+    assert "small, demo 512" in page
     assert (folder / "idioms.png").stat().st_size > 5000
