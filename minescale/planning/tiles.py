@@ -21,6 +21,8 @@ STRIP = 4
 _SEGMENT_DEGREES = 0.05
 """Footprint edges are cut to this length before projection: edges bend."""
 
+_TILES_AT_ONCE = 1 << 16
+
 _MARGIN_PX = 8
 """Footprints in catalogues are simplified; a tile this close to one still tries the scene."""
 
@@ -37,24 +39,32 @@ class TileIndex:
         self.grid, self.level = grid, level
         rows, cols = grid.tile_shape(level)
         self.shape = (rows, cols)
-        self.bounds = bounds = _tile_bounds(grid, level)
+        self.bounds = _tile_bounds(grid, level)
         """xmin, ymin, xmax, ymax of every tile, flat in row order."""
-        boxes = shapely.box(*bounds)
-        shapely.prepare(area)
-        self.inside: NDArray[np.bool_] = (shapely.intersects(area, boxes) & ~shapely.touches(area, boxes)).reshape(
-            rows, cols
-        )
+        self.inside: NDArray[np.bool_] = np.zeros((rows, cols), bool)
         """(tile_y, tile_x) True where the tile belongs to the run."""
+        shapely.prepare(area)
         reach = (halo + _MARGIN_PX) * grid.level_resolution(level)
-        wide = shapely.box(bounds[0] - reach, bounds[1] - reach, bounds[2] + reach, bounds[3] + reach)
-        candidates = np.flatnonzero(self.inside)
-        # The tree holds the tiles and is asked by footprint: one prepared polygon then meets hundreds of small boxes.
-        scene, tile = shapely.STRtree(wide[candidates]).query(
-            project_footprints([s.footprint for s in scenes], grid), predicate="intersects"
-        )
-        order = np.lexsort((scene, tile))
-        self._scene = scene[order].astype(np.int32)
-        self._start = np.searchsorted(candidates[tile[order]], np.arange(rows * cols + 1))
+        footprints = project_footprints([s.footprint for s in scenes], grid)
+        extents = shapely.bounds(footprints).T
+        found: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
+        # Some rows at a time: the geometries of a country's tiles would take more memory than all else.
+        step = max(_TILES_AT_ONCE // cols, 1)
+        for top in range(0, rows, step):
+            first, last = top * cols, min(top + step, rows) * cols
+            xmin, ymin, xmax, ymax = (edge[first:last] for edge in self.bounds)
+            boxes = shapely.box(xmin, ymin, xmax, ymax)
+            inside = shapely.intersects(area, boxes) & ~shapely.touches(area, boxes)
+            self.inside.ravel()[first:last] = inside
+            wide = shapely.box(xmin - reach, ymin - reach, xmax + reach, ymax + reach)[inside]
+            near = np.flatnonzero((extents[3] >= ymin.min() - reach) & (extents[1] <= ymax.max() + reach))
+            # The tree holds the tiles and is asked by footprint: one prepared polygon meets hundreds of small boxes.
+            scene, tile = shapely.STRtree(wide).query(footprints[near], predicate="intersects")
+            order = np.lexsort((scene, tile))
+            tiles = first + np.flatnonzero(inside)[tile[order]]
+            found.append((near[scene[order]].astype(np.int32), tiles.astype(np.int32)))
+        self._scene = np.concatenate([scene for scene, _ in found])
+        self._start = np.searchsorted(np.concatenate([tile for _, tile in found]), np.arange(rows * cols + 1))
         self._moment = [s.datetime for s in scenes]
         passes: dict[tuple[object, ...], int] = {}
         self._pass = np.array([passes.setdefault((s.datetime.date(), s.platform), len(passes)) for s in scenes], int)
