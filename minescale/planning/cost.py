@@ -155,7 +155,7 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
             shared += size * float(again @ np.bincount(runs, use))
     n_tiles = len(index) * len(plan.periods)
     # About half of what a tile shares is kept for the tile below it, the other half until the strip's next column.
-    held = (1 + STRIP) / 2 * shared[2] / max(n_tiles, 1)
+    held = (1 + min(STRIP, index.shape[0])) / 2 * shared[2] / max(n_tiles, 1)
     requests, compressed, decoded = touched - shared * min(1.0, plan.config.read.reuse_mb * 2**20 / max(held, 1.0))
     predicted = float(pixels[index.inside.ravel()].sum()) * len(plan.periods)
     alone = level.family in PER_PIXEL
