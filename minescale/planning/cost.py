@@ -104,14 +104,14 @@ def price_plan(plan: ScanPlan, prices: Prices, *, survivors: float, workers: int
     return Cost(levels=tuple(levels), workers=workers, money=money)
 
 
-_Counted = dict[tuple[object, ...], tuple[NDArray[np.float64], NDArray[np.float64]]]
-"""By pixel lattice: blocks under each tile; and of each run, the mean number that a tile shares with its others."""
+_Counted = dict[tuple[object, ...], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]
+"""By pixel lattice: blocks under each tile; and by run, per tile, how often blocks are met again, and how many are."""
 
 
 def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float) -> LevelCost:
     index = plan.index(level.level)
     layers = index.looks(plan.periods)
-    touched, shared = np.zeros(3), np.zeros(3)  # blocks, compressed and decoded bytes
+    touched, shared, kept = np.zeros(3), np.zeros(3), 0.0  # blocks, compressed and decoded bytes
     pixels, samples, warped = _pixels(index, level), 0.0, 0.0
     sizes = {band: prices.mean_bytes(band, level.level) for band in (*level.bands, MASK)}
     patches: dict[tuple[str, bytes], tuple[NDArray[np.intp], _Counted]] = {}
@@ -143,9 +143,9 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
             if lattice not in counted:
                 counts = count_blocks(plan, level, [edge[tiles] for edge in index.bounds], scene, band, like)
                 once = count_blocks(plan, level, _run_bounds(index, tiles, runs), scene, band, like)
-                again = np.clip(np.bincount(runs, counts) - once, 0, None) / np.bincount(runs)
-                counted[lattice] = (counts, again)
-            counts, again = counted[lattice]
+                again = np.clip(np.bincount(runs, counts) - once, 0, None)
+                counted[lattice] = (counts, again / np.bincount(runs), np.minimum(again, once) / np.bincount(runs))
+            counts, again, distinct = counted[lattice]
             ratio = max(like.factor * abs(like.transform[4]) / level.resolution, 1.0)
             taken = float(pixels[tiles] @ use) / ratio**2
             samples += taken
@@ -153,9 +153,10 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
             size = np.array([1.0, mean_bytes, like.decoded_bytes])
             touched += size * float(counts @ use)
             shared += size * float(again @ np.bincount(runs, use))
+            kept += like.decoded_bytes * float(distinct @ np.bincount(runs, use))
     n_tiles = len(index) * len(plan.periods)
     # About half of what a tile shares is kept for the tile below it, the other half until the strip's next column.
-    held = (1 + min(STRIP, index.shape[0])) / 2 * shared[2] / max(n_tiles, 1)
+    held = (1 + min(STRIP, index.shape[0])) / 2 * kept / max(n_tiles, 1)
     requests, compressed, decoded = touched - shared * min(1.0, plan.config.read.reuse_mb * 2**20 / max(held, 1.0))
     predicted = float(pixels[index.inside.ravel()].sum()) * len(plan.periods)
     alone = level.family in PER_PIXEL
