@@ -10,6 +10,7 @@ from minescale.planning.cost import Cost, Prices, price_plan
 from minescale.planning.make import most_layers, plan_memory
 from minescale.planning.memory import MemoryProjection
 from minescale.planning.plan import ScanPlan
+from minescale.planning.rates import SOURCE
 
 SURVIVORS_UNKNOWN = 0.5
 
@@ -71,6 +72,8 @@ class Explanation:
             f" up to {self.memory.total / 1e6:,.0f} MB each"
             + (f", cost {self.cost.money:,.2f}" if self.cost.money else "")
         )
+        hours = sum(level.seconds for level in self.cost.levels) / 3600
+        lines.append(f"{hours:,.2g} core-hours by rates that hold for the machine that measured them ({SOURCE})")
         return "\n".join(lines)
 
 
