@@ -1,14 +1,21 @@
-"""How low a coarse score may be before its tile is skipped, for a stated share of mines that may be missed.
+"""How low a coarse score may be before its tile is skipped, for a stated share of mine area that may be missed.
 
-Conformal risk control (Angelopoulos et al. 2024, arXiv:2208.02814): for exchangeable tiles and a loss between
-0 and 1 that grows with the threshold, the expected loss on a new tile is at most ``alpha`` when the threshold is
-the largest one with ``n / (n + 1) * R + 1 / (n + 1) <= alpha``, R being the mean loss on n calibration tiles.
-The promise is an average over tiles like those of the calibration, and no more than that.
+Conformal risk control (Angelopoulos et al. 2024, arXiv:2208.02814) on area. A tile with mine area ``a`` and score ``s``
+loses ``m(t) = a`` where ``s < t``, else 0. Its loss ``L(t) = m(t) - alpha * a`` grows with the threshold ``t``, is at
+most 0 where nothing is skipped, and at most ``(1 - alpha) * cap`` where no tile counts more than ``cap``. Then, for
+exchangeable tiles, the largest ``t`` with ``sum L(t) + (1 - alpha) * cap <= 0`` over n calibration tiles keeps the
+expected loss of a new tile at or below 0: ``E[m] <= alpha * E[a]``, the stated recall of mine area.
+
+The cap is what makes this affordable: without one, a single tile full of mines could undo any number of good ones.
+A tile's mine area counts up to the cap only. Where tiles with more mines are not skipped more often than those with
+fewer, the share of *all* mine area that is missed is no larger than the share of counted area (Chebyshev's inequality
+for a falling and a rising function), so that the promise carries over.
+
+It is an average over regions and tiles like those of the calibration, and no more than that.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,112 +30,73 @@ class Calibration:
 
     threshold: float
     """Tiles whose score is at least this are refined."""
-    empirical_miss: float
-    """Mean loss on the calibration tiles at that threshold."""
+    missed: float
+    """Share of the counted mine area of the calibration tiles that lies in skipped ones."""
     bound: float
-    """``n / (n + 1) * empirical_miss + 1 / (n + 1)``: bound on the expected loss of a new tile."""
+    """``missed`` with the correction for a finite sample; at most ``alpha``."""
     missed_area: float
-    """Share of all mine area of the calibration that lies in skipped tiles; the mean loss where no areas were given."""
+    """Share of all mine area, beyond the cap too, that lies in skipped tiles."""
+    counted_area: float
+    """Mine area that was counted, in the unit of the areas given."""
+    cap: float
+    """Largest mine area that one tile counts."""
     n: int
-    """Calibration tiles used: those that hold mines."""
+    """Calibration tiles that hold mines; the others have nothing to miss and change nothing."""
     alpha: float
 
 
-def conformal_threshold(scores: ArrayLike, alpha: float, mine_area: ArrayLike | None = None) -> Calibration:
-    """The highest threshold that keeps the expected share of mine area missed per tile at or below ``alpha``.
-
-    A tile is skipped whole, so it loses all of its mine area (loss 1) or none (loss 0).
+def area_threshold(scores: ArrayLike, mine_area: ArrayLike, *, alpha: float, cap: float) -> Calibration:
+    """The highest threshold that keeps the expected share of mine area in skipped tiles at or below ``alpha``.
 
     Parameters
     ----------
     scores : (n,) coarse score of each calibration tile, such as its highest probability; finite.
-    alpha : allowed expected loss, in (0, 1); 0.01 for a recall of 0.99.
-    mine_area : (n,) true mine area of each tile, any unit; tiles without any are left out, because they have
-        nothing to miss and would make the threshold look safer than it is. Default: every tile holds mines.
+    mine_area : (n,) true mine area of each tile, any unit, 0 or more.
+    alpha : allowed share, in (0, 1); 0.01 for a recall of 0.99.
+    cap : largest area that one tile counts, in the unit of ``mine_area``.
 
     Raises
     ------
     UsageError
-        where numbers are not finite, or there are fewer than ``1 / alpha - 1`` tiles with mines: then only
-        "keep everything" could be promised.
+        where numbers are not finite or do not fit, or where the tiles hold too little mine area: then only "keep
+        everything" could be promised.
     """
-    values = _vector(scores, "scores")
-    areas = np.ones_like(values) if mine_area is None else _vector(mine_area, "mine areas")
+    values, areas = _vector(scores, "scores"), _vector(mine_area, "mine areas")
     if areas.shape != values.shape or (areas < 0).any():
-        raise UsageError("calibration: mine areas do not fit the scores", got=areas.shape, expected=values.shape)
-    values, areas = values[areas > 0], areas[areas > 0]
-    n = len(values)
-    _check(n, alpha)
-    # (r + 1) / (n + 1) <= alpha: at most r tiles may be skipped. Tiles that tie with the threshold are kept.
-    allowed = math.floor(alpha * (n + 1) + 1e-9) - 1
-    threshold = float(np.sort(values)[allowed])
-    skipped = values < threshold
-    miss = float(skipped.mean())
-    return Calibration(
-        threshold=threshold,
-        empirical_miss=miss,
-        bound=_bound(miss, n),
-        missed_area=float(areas[skipped].sum() / areas.sum()),
-        n=n,
-        alpha=alpha,
-    )
-
-
-def control_risk(thresholds: ArrayLike, losses: ArrayLike, alpha: float) -> Calibration:
-    """The same for any loss: the largest threshold whose bound stays at or below ``alpha``.
-
-    Parameters
-    ----------
-    thresholds : (k,) candidates, ascending.
-    losses : (n, k) loss of each tile at each threshold, 0-1, not falling along the thresholds.
-    alpha : allowed expected loss, in (0, 1).
-
-    Raises
-    ------
-    UsageError
-        where losses fall or leave 0-1, or where no candidate keeps the bound.
-    """
-    candidates = _vector(thresholds, "thresholds")
-    table = np.asarray(losses, np.float64)
-    if table.ndim != 2 or table.shape[1] != len(candidates) or not np.isfinite(table).all():
-        raise UsageError("calibration: losses", got=table.shape, expected=f"finite (n, {len(candidates)})")
-    if (table < 0).any() or (table > 1).any() or (np.diff(table, axis=1) < 0).any() or (np.diff(candidates) < 0).any():
-        raise UsageError("calibration: losses must lie in 0-1 and not fall as the threshold rises")
-    n = len(table)
-    _check(n, alpha)
-    risks = table.mean(axis=0)
-    good = np.flatnonzero(np.array([_bound(float(r), n) for r in risks]) <= alpha + 1e-12)
-    if not len(good):
         raise UsageError(
-            "calibration: every threshold misses too much",
-            got=f"bound {_bound(float(risks[0]), n):.4f} at the lowest",
-            expected=f"at most {alpha}",
-            fix="a lower first threshold, more tiles, or a lower recall",
+            "calibration: mine areas do not fit the scores", got=areas.shape, expected=f"{values.shape}, none below 0"
         )
-    best = int(good[-1])
-    miss = float(risks[best])
-    return Calibration(
-        threshold=float(candidates[best]),
-        empirical_miss=miss,
-        bound=_bound(miss, n),
-        missed_area=miss,
-        n=n,
-        alpha=alpha,
-    )
-
-
-def _bound(miss: float, n: int) -> float:
-    return (n * miss + 1) / (n + 1)
-
-
-def _check(n: int, alpha: float) -> None:
     if not 0 < alpha < 1:
         raise UsageError("calibration: alpha", got=alpha, expected="between 0 and 1, such as 0.01")
-    needed = math.ceil(1 / alpha - 1 - 1e-9)
-    if n < needed:
+    if not 0 < cap < np.inf:
+        raise UsageError("calibration: cap", got=cap, expected="a positive area")
+    values, areas = values[areas > 0], areas[areas > 0]
+    counted = np.minimum(areas, cap)
+    total = float(counted.sum())
+    allowed = alpha * total - (1 - alpha) * cap
+    if allowed < 0:
         raise UsageError(
-            "calibration: too few tiles with mines", got=n, expected=f"at least {needed} for a miss of {alpha:g}"
+            "calibration: too little mine area",
+            got=f"{total:g} counted in {len(areas)} tiles",
+            expected=f"at least {(1 - alpha) / alpha * cap:g} for a miss of {alpha:g} with a cap of {cap:g}",
+            fix="more tiles, a lower recall, or a lower cap",
         )
+    steps, group = np.unique(values, return_inverse=True)
+    # What would be lost below each score; tiles that tie with the threshold are kept.
+    below = np.r_[0.0, np.cumsum(np.bincount(group, counted))[:-1]]
+    threshold = float(steps[np.flatnonzero(below <= allowed * (1 + 1e-12))[-1]])
+    skipped = values < threshold
+    lost = float(counted[skipped].sum())
+    return Calibration(
+        threshold=threshold,
+        missed=lost / total,
+        bound=(lost + (1 - alpha) * cap) / total,
+        missed_area=float(areas[skipped].sum() / areas.sum()),
+        counted_area=total,
+        cap=cap,
+        n=len(values),
+        alpha=alpha,
+    )
 
 
 def _vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
