@@ -11,6 +11,7 @@ from minescale.engine.lanes import Lanes, Turn
 from minescale.engine.task import FillJob, FillResult, TileJob, TileResult
 from minescale.planning.plan import ScanPlan
 from minescale.planning.pyramid import Survivors, audit_sample
+from minescale.planning.tiles import STRIP
 from minescale.sources.access import Access
 from minescale.store.ledger import Ledger, TileState
 from minescale.types import TileKey
@@ -142,11 +143,12 @@ class Agenda:
         for key in audit:
             rest[key.y, key.x] = False
         rest &= self.ledger.get(0, "state")[time] != TileState.PRUNED
-        by_parent: dict[TileKey, list[TileKey]] = {}
+        # A strip of a coarse tile each, so that one worker is not left with all of them at the end.
+        parts: dict[tuple[TileKey, int], list[TileKey]] = {}
         for y, x in np.argwhere(rest):
             key = TileKey(0, int(y), int(x))
-            by_parent.setdefault(self.plan.grid.parent(key), []).append(key)
-        for keys in by_parent.values():
+            parts.setdefault((self.plan.grid.parent(key), key.y // STRIP), []).append(key)
+        for keys in parts.values():
             self._ready.add_job(
                 FillJob(
                     run_dir=self._run_dir, run_id=self.plan.run_id, access=self._access, time=time, keys=tuple(keys)

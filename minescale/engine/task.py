@@ -182,8 +182,7 @@ def fill_pruned(job: FillJob) -> FillResult:
 
 
 def _fill(context: WorkerContext, time: int, key: TileKey) -> tuple[TileKey, int, int, float]:
-    context.mosaic.write_pruned(time, key)
-    tile = context.mosaic.read_tile(time, key)
+    tile = context.mosaic.write_pruned(time, key)
     return (key, *tile_numbers(tile.probability, context.plan.threshold))
 
 

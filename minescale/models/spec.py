@@ -50,7 +50,7 @@ class ModelSpec:
     keep_threshold: float | None = None
     """For a screen: refine a tile when its highest score reaches this; calibrated, see the package's metrics."""
     expected_survivors: float | None = None
-    """For a screen: share of tiles refined (those that reach ``keep_threshold``, and their ring) where calibrated."""
+    """For a screen: share of tiles that reached ``keep_threshold`` where that was measured; a plan prices with it."""
     patch: int = 1
     """Edge of the square the model is fed with, in pixels. 1: every pixel is scored on its own."""
     halo: int = 0

@@ -1,8 +1,9 @@
 """The coarse-to-fine rule: which fine tiles a coarse score keeps, and how a sample audits the rest.
 
 A coarse tile yields one score for each of its fine children (the highest coarse probability seen in it). A
-child survives where its own score, or that of a neighbour within ``ring`` tiles, reaches the threshold. A
-random sample of the others runs at the fine level all the same; how often that finds what pruning would
+child survives where its own score reaches the threshold; that is the rule screens are calibrated under. A
+``ring`` lets neighbours of survivors survive too: safer, and with one tile up to nine times as much to read. A random
+sample of the others runs at the fine level all the same; how often that finds what pruning would
 have missed bounds the miss rate.
 """
 

@@ -135,10 +135,10 @@ class Mosaic:
         """
         return self._read(key.level, self._where(time, key), f"read tile {key} of period {time}")
 
-    def write_pruned(self, time: int, key: TileKey, source: int = 1) -> None:
+    def write_pruned(self, time: int, key: TileKey, source: int = 1) -> TileArrays:
         """Fill a level-0 tile from the screen that decided it: each pixel of level ``source`` is repeated.
 
-        Pixels keep the screen's probability, clear count and reason; ``level`` becomes ``source``.
+        Pixels keep the screen's probability, clear count and reason; ``level`` becomes ``source``. Returns the tile.
 
         Raises
         ------
@@ -168,7 +168,9 @@ class Mosaic:
                 expected="the coarse tile written first",
             )
         values = {code.name: repeat(getattr(screen, code.name), factor) for code in FINE_CODES}
-        self.write_tile(time, key, TileArrays(**values))
+        tile = TileArrays(**values)
+        self.write_tile(time, key, tile)
+        return tile
 
     def _read(self, level: int, where: tuple[int, slice, slice], action: str) -> TileArrays:
         with storing(self.path, action):

@@ -1,25 +1,40 @@
-"""Fitting the two models: a U-Net at 10 m and a screen of single pixels at 80 m. Seeded, nothing random beside it."""
+"""Fitting the two U-Nets, at 10 m and, as the screen, at 80 m. Seeded, nothing random beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from regions import IGNORE, MINE, Sample
+from regions import BACKGROUND, IGNORE, MINE, Sample
 
-from minescale.kernels.indices import pair_names
-from minescale.models.features import compile_features
-from minescale.models.pixel import features_of
-from minescale.models.spec import ModelSpec
 from minescale.models.unet import UNet, build_unet, scale
 
+Pair = tuple[np.ndarray, np.ndarray]
+"""uint16 (band, y, x) composite and uint8 (y, x) labels."""
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-def band_statistics(samples: Sequence[Sample]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+
+def fine_pairs(samples: Sequence[Sample]) -> list[Pair]:
+    return [(s.fine, s.label) for s in samples]
+
+
+def coarse_pairs(samples: Sequence[Sample], share: float) -> list[Pair]:
+    """A coarse pixel is MINE from a share of ``share`` on; with less of it, or where it is mined later, IGNORE."""
+    pairs = []
+    for sample in samples:
+        mined, touched = sample.mine_share(), sample.mine_share(MINE, IGNORE)
+        label = np.where(mined >= share, MINE, np.where(touched > 0, IGNORE, BACKGROUND)).astype(np.uint8)
+        pairs.append((sample.coarse, label))
+    return pairs
+
+
+def band_statistics(pairs: Sequence[Pair]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of reflectance per band over all training pixels with data."""
-    pixels = np.concatenate([s.fine[:, (s.fine != 0).all(axis=0)][:, ::7] for s in samples], axis=1) * np.float32(1e-4)
+    pixels = np.concatenate([i[:, (i != 0).all(axis=0)][:, ::7] for i, _ in pairs], axis=1) * np.float32(1e-4)
     mean, std = pixels.mean(axis=1, dtype=np.float64), pixels.std(axis=1, dtype=np.float64)
     return tuple(round(float(v), 5) for v in mean), tuple(round(float(v), 5) for v in std)
 
@@ -27,10 +42,10 @@ def band_statistics(samples: Sequence[Sample]) -> tuple[tuple[float, ...], tuple
 class Crops:
     """Draws crops, a share of them centred on mines, turned and mirrored at random."""
 
-    def __init__(self, samples: Sequence[Sample], options: Mapping[str, Any], seed: int) -> None:
-        self.samples, self.options = samples, options
+    def __init__(self, pairs: Sequence[Pair], options: Mapping[str, Any], seed: int) -> None:
+        self.pairs, self.options = pairs, options
         self.rng = np.random.default_rng(seed)
-        self.mines = [np.argwhere(s.label == MINE) for s in samples]
+        self.mines = [np.argwhere(label == MINE) for _, label in pairs]
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """float32 (n, band, y, x) reflectance and uint8 (n, y, x) labels."""
@@ -40,17 +55,17 @@ class Crops:
 
     def _crop(self) -> tuple[np.ndarray, np.ndarray]:
         rng, size = self.rng, self.options["crop"]
-        which = int(rng.integers(len(self.samples)))
-        sample = self.samples[which]
-        rows, cols = sample.label.shape
+        which = int(rng.integers(len(self.pairs)))
+        whole, labels = self.pairs[which]
+        rows, cols = labels.shape
         if rng.random() < self.options["mine_crops"]:
             y, x = self.mines[which][rng.integers(len(self.mines[which]))] + rng.integers(-size // 2, size // 2, 2)
             y, x = y - size // 2, x - size // 2
         else:
             y, x = rng.integers(rows), rng.integers(cols)
         y, x = int(np.clip(y, 0, rows - size)), int(np.clip(x, 0, cols - size))
-        image = sample.fine[:, y : y + size, x : x + size]
-        label = np.where((image == 0).any(axis=0), IGNORE, sample.label[y : y + size, x : x + size])
+        image = whole[:, y : y + size, x : x + size]
+        label = np.where((image == 0).any(axis=0), IGNORE, labels[y : y + size, x : x + size])
         gain = rng.uniform(1 - self.options["gain"], 1 + self.options["gain"], (len(image), 1, 1))
         image = (image * np.float32(1e-4) * gain).astype(np.float32)
         turns = int(rng.integers(4))
@@ -61,26 +76,28 @@ class Crops:
 
 
 def train_unet(
-    samples: Sequence[Sample],
+    pairs: Sequence[Pair],
     options: Mapping[str, Any],
     mean: Sequence[float],
     std: Sequence[float],
     seed: int,
+    loss_of: Loss | None = None,
 ) -> tuple[UNet, list[float]]:
-    """A U-Net trained with cross-entropy + Dice; returns it with its loss every 50 steps."""
+    """A U-Net trained with ``loss_of`` (default: cross-entropy + Dice); returns it with its loss every 50 steps."""
+    loss_of = loss_of or segmentation_loss
     torch.manual_seed(seed)
     network = build_unet(len(options["bands"]), 2, options["width"], options["depth"])
     network = network.to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=options["learning_rate"], weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options["learning_rate"], total_steps=options["steps"])
-    crops = Crops(samples, options, seed)
+    crops = Crops(pairs, options, seed)
     shape = (1, len(mean), 1, 1)
     centre, inverse = torch.tensor(mean).reshape(shape), 1 / torch.tensor(std).reshape(shape)
     history, recent = [], []
     for step in range(options["steps"]):
         image, label = crops.batch()
         logits = network(scale(image, centre, inverse).contiguous(memory_format=torch.channels_last))
-        loss = segmentation_loss(logits[:, 1] - logits[:, 0], label)
+        loss = loss_of(logits[:, 1] - logits[:, 0], label)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -102,57 +119,20 @@ def segmentation_loss(logit: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     return entropy + 1 - overlap / (probability.sum() + mine.sum() + 1)
 
 
+def screen_loss(mine_weight: float) -> Loss:
+    """Cross-entropy in which a mine's pixel counts ``mine_weight`` times: a screen must not miss, so no Dice."""
+    return partial(_weighted_entropy, weight=torch.tensor(mine_weight))
+
+
+def _weighted_entropy(logit: torch.Tensor, label: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    known = (label != IGNORE).float()
+    mine = (label == MINE).float()
+    loss = F.binary_cross_entropy_with_logits(logit, mine, reduction="none", pos_weight=weight)
+    return (loss * known).sum() / known.sum()
+
+
 def shift_decision(network: UNet, threshold: float) -> None:
     """Move the head's bias so that the decision that fell at ``threshold`` falls at 0.5."""
     classes = network.head.out_channels // 4
     with torch.no_grad():
         network.head.bias.view(classes, 4)[1] -= float(np.log(threshold / (1 - threshold)))
-
-
-def screen_features(options: Mapping[str, Any]) -> list[str]:
-    """Bands, all normalised differences of two, and the named indices."""
-    return [*options["bands"], *pair_names(options["bands"]), *options["features"]]
-
-
-def train_screen(
-    samples: Sequence[Sample], spec: ModelSpec, options: Mapping[str, Any], seed: int
-) -> dict[str, np.ndarray]:
-    """Weights of the screen: one hidden layer on scaled features, trained on all mine pixels and a draw of others."""
-    rng = np.random.default_rng(seed)
-    program = compile_features(spec.hyperparameters["features"], spec)
-    rows, targets = [], []
-    for sample in samples:
-        share = sample.mine_share().ravel()
-        pixels = sample.coarse.reshape(len(sample.coarse), -1)
-        seen = (pixels != 0).all(axis=0)
-        positive = np.flatnonzero(seen & (share >= options["share"]))
-        other = np.flatnonzero(seen & (share == 0))
-        drawn = rng.choice(other, min(len(other), options["negatives"] * max(len(positive), 200)), replace=False)
-        chosen = np.concatenate([positive, drawn])
-        rows.append(features_of(np.ascontiguousarray(pixels[:, chosen] * np.float32(1e-4)), program))
-        targets.append(share[chosen] >= options["share"])
-    values, target = np.nan_to_num(np.concatenate(rows, axis=1)), np.concatenate(targets)
-    mean, std = values.mean(axis=1), np.maximum(values.std(axis=1), 1e-6)
-    x = torch.from_numpy(np.clip((values - mean[:, None]) / std[:, None], -8, 8).T.copy())
-    y = torch.from_numpy(target.astype(np.float32))
-    torch.manual_seed(seed)
-    hidden, output = torch.nn.Linear(len(values), options["hidden"]), torch.nn.Linear(options["hidden"], 1)
-    parameters = [*hidden.parameters(), *output.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=options["learning_rate"], weight_decay=1e-3)
-    weight = torch.tensor(float((~target).sum()) / float(target.sum()))
-    for _ in range(options["epochs"]):
-        order = torch.from_numpy(rng.permutation(len(y)))
-        for part in order.split(4096):
-            logit = output(torch.relu(hidden(x[part])))[:, 0]
-            loss = F.binary_cross_entropy_with_logits(logit, y[part], pos_weight=weight)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-    return {
-        "mean": mean.astype(np.float32),
-        "std": std.astype(np.float32),
-        "hidden.weight": hidden.weight.detach().numpy(),
-        "hidden.bias": hidden.bias.detach().numpy(),
-        "weight": output.weight.detach().numpy(),
-        "bias": output.bias.detach().numpy(),
-    }

@@ -38,18 +38,22 @@ class Sample:
     label: np.ndarray
     """uint8 (y, x) at 10 m: BACKGROUND, MINE (mined on at least half of the dates), IGNORE (mined later)."""
 
-    def mine_share(self) -> np.ndarray:
-        """float32 (y/8, x/8): share of each 80 m pixel that is MINE."""
+    def mine_share(self, *labels: int) -> np.ndarray:
+        """float32 (y/8, x/8): share of each 80 m pixel that has one of ``labels``; default: MINE."""
         rows, cols = self.coarse.shape[1:]
-        return (self.label == MINE).reshape(rows, FACTOR, cols, FACTOR).mean(axis=(1, 3), dtype=np.float32)
+        wanted = np.isin(self.label, labels or (MINE,))
+        return wanted.reshape(rows, FACTOR, cols, FACTOR).mean(axis=(1, 3), dtype=np.float32)
 
 
 def specs(role: str, config: Mapping[str, Any]) -> list[RegionSpec]:
-    """The regions of one role: train, validate, calibrate or test."""
+    """The regions of one role, such as ``train`` or ``screen_calibrate``."""
     shared, own = config["regions"], config["regions"][role]
+    mine_share = own.get("mine_share", shared["mine_share"])
     out = []
     for i in range(own["count"]):
-        dates = own["dates"][i % len(own["dates"])]
+        # Shares in turn; dates and clouds move on by one after each round of them, so that all of them meet.
+        turn = i // len(mine_share)
+        dates = own["dates"][(turn if len(mine_share) > 1 else i) % len(own["dates"])]
         out.append(
             RegionSpec(
                 name=f"demo-{role}",
@@ -58,8 +62,8 @@ def specs(role: str, config: Mapping[str, Any]) -> list[RegionSpec]:
                 n_dates=dates,
                 step_days=360 // dates // 5 * 5,
                 seed=own["first"] + i,
-                mine_share=shared["mine_share"],
-                cloudiness=shared["cloudiness"][i % len(shared["cloudiness"])],
+                mine_share=mine_share[i % len(mine_share)],
+                cloudiness=shared["cloudiness"][(turn + i if len(mine_share) > 1 else i) % len(shared["cloudiness"])],
             )
         )
     return out
@@ -68,7 +72,7 @@ def specs(role: str, config: Mapping[str, Any]) -> list[RegionSpec]:
 def samples(role: str, config: Mapping[str, Any], bands: Sequence[str], work: Path) -> Iterator[Sample]:
     """Composites of every region of a role, made once and kept in ``work``. The scenes are deleted again."""
     for spec in specs(role, config):
-        yield _load(spec, bands, work, fine=role != "calibrate")
+        yield _load(spec, bands, work, fine=not role.startswith("screen"))
 
 
 def _load(spec: RegionSpec, bands: Sequence[str], work: Path, *, fine: bool) -> Sample:
@@ -112,3 +116,18 @@ def _composite(region: Region, bands: Sequence[str], *, fine: bool) -> Sample:
         coarse=image(1),
         label=label,
     )
+
+
+def provenance(train: Sequence[Sample]) -> dict[str, Any]:
+    boxes = np.array([s.bbox for s in train])
+    bbox = [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)]
+    return {
+        "data": "minescale.synthetic",
+        "split": "by region: training, validation, calibration and test regions share no seed",
+        "prevalence": round(float(np.mean([(s.label == MINE).mean() for s in train])), 5),
+        "region": "synthetic; no real place",
+        "bbox": [round(float(v), 4) for v in bbox],
+        "start": "2024-01-01T00:00:00Z",
+        "end": "2024-12-31T23:59:59Z",
+        "seeds": [int(s.name.rpartition("-")[2]) for s in train],
+    }
