@@ -62,6 +62,8 @@ class PyramidConfig:
     """auto: use it where the model package has a screen and the plan says it pays."""
     threshold: float | None = None
     """Keep tiles whose coarse score reaches this; default: the package's calibrated value. 0 keeps all."""
+    survivors: float | None = None
+    """Share of tiles that you expect to survive; planning alone asks. Default: what the package measured."""
     ring: int = 0
     """Survivors grow by this many tiles. Thresholds are calibrated for 0; more only adds tiles."""
     audit: float = 0.01

@@ -157,25 +157,26 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
     n_tiles = len(index) * len(plan.periods)
     # About half of what a tile shares is kept for the tile below it, the other half until the strip's next column.
     held = (1 + min(STRIP, index.shape[0])) / 2 * kept / max(n_tiles, 1)
-    requests, compressed, decoded = touched - shared * min(1.0, plan.config.read.reuse_mb * 2**20 / max(held, 1.0))
-    predicted = float(pixels[index.inside.ravel()].sum()) * len(plan.periods)
+    saved = shared * min(1.0, plan.config.read.reuse_mb * 2**20 / max(held, 1.0))
+    # A survivor's neighbour survives too in ``share`` of the cases if survivors are scattered: the dear case.
+    requests, compressed, decoded = touched * share - saved * share**2
+    predicted = float(pixels[index.inside.ravel()].sum()) * len(plan.periods) * share
     alone = level.family in PER_PIXEL
     work = Work(
-        tiles=n_tiles,
+        tiles=n_tiles * share,
         blocks=requests,
         decoded_bytes=decoded,
-        samples=samples,
-        warped_samples=warped,
+        samples=samples * share,
+        warped_samples=warped * share,
         index_pixels=predicted if alone else 0.0,
         unet_pixels=0.0 if alone else predicted,
     )
-    work = work * share
     return LevelCost(
         level=level.level,
         resolution=level.resolution,
         tiles=work.tiles,
         requests=work.blocks,
-        bytes=compressed * share,
+        bytes=compressed,
         work=work,
         seconds=work.core_seconds,
     )

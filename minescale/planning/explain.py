@@ -10,9 +10,8 @@ from minescale.planning.cost import Cost, Prices, price_plan
 from minescale.planning.make import most_layers, plan_memory
 from minescale.planning.memory import MemoryProjection
 from minescale.planning.plan import ScanPlan
+from minescale.planning.pyramid import expected_survivors
 from minescale.planning.rates import SOURCE
-
-SURVIVORS_UNKNOWN = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +80,12 @@ def explain_plan(plan: ScanPlan, *, workers: int) -> Explanation:
     """Explain by the selection code of the run itself. Opens the headers of a few scenes."""
     package = load_package(plan.request.model)
     survivors = 1.0
-    if plan.is_pyramid and plan.keep_threshold > 0:
-        known = package.screen.spec.expected_survivors if package.screen else None
-        survivors = SURVIVORS_UNKNOWN if known is None else known
+    if plan.is_pyramid:
+        survivors = expected_survivors(
+            plan.config.pyramid,
+            plan.keep_threshold,
+            package.screen.spec.expected_survivors if package.screen else None,
+        )
     return Explanation(
         plan=plan,
         cost=price_plan(plan, Prices.sample(plan), survivors=survivors, workers=workers),

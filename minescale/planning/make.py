@@ -12,7 +12,7 @@ from minescale.models.windows import peak_bytes
 from minescale.planning.cost import Prices, price_plan
 from minescale.planning.memory import MemoryProjection, check_memory, project_memory
 from minescale.planning.plan import LevelSpec, ScanPlan, ScanRequest
-from minescale.planning.pyramid import pyramid_pays
+from minescale.planning.pyramid import expected_survivors, pyramid_pays
 from minescale.sensors import MASK, SENSORS, Sensor
 from minescale.sources.catalogs import search
 from minescale.sources.freeze import FrozenCatalog, freeze, scenes_digest
@@ -53,10 +53,12 @@ def make_plan(request: ScanRequest, config: Config, *, catalog: str, memory_limi
     if config.pyramid.mode == "on":
         return coarse
     prices = Prices.sample(coarse)
-    levels = {cost.level: cost for cost in price_plan(coarse, prices, survivors=1.0).levels}
-    share = levels[1].bytes / max(levels[0].bytes, 1)
-    survivors = package.screen.spec.expected_survivors if package.screen else None
-    pays, why = pyramid_pays(len(coarse.index(0)), share, 0.5 if survivors is None else survivors)
+    measured = package.screen.spec.expected_survivors if package.screen else None
+    survivors = expected_survivors(config.pyramid, coarse.keep_threshold, measured)
+    behind, alone = price_plan(coarse, prices, survivors=survivors), price_plan(flat, prices, survivors=1.0)
+    pays, why = pyramid_pays(
+        len(coarse.index(0)), survivors, behind.bytes / max(alone.bytes, 1), behind.seconds / max(alone.seconds, 1e-9)
+    )
     return (coarse if pays else flat).because(why)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from minescale.config import PyramidConfig
+from minescale.errors import UsageError
 from minescale.grid import MosaicGrid
 from minescale.types import TileKey
 
@@ -49,6 +50,12 @@ def child_scores(
         if seen.size:
             scores[y, x] = seen.max() * 0.004
     return scores
+
+
+SURVIVORS_UNKNOWN = 0.5
+"""Share of tiles expected to survive where neither the settings nor the package know."""
+PAYS_BELOW = 0.9
+"""Expected share of the flat scan's bytes and time up to which a pyramid is chosen: estimates err."""
 
 
 class Survivors:
@@ -137,15 +144,34 @@ def audit_bound(pruned: int, audited: int, missed: int, confidence: float = 0.95
     return AuditBound(pruned=pruned, audited=audited, missed=missed, confidence=confidence, missed_share_upper=upper)
 
 
-def pyramid_pays(n_tiles: int, coarse_share: float, expected_survivors: float) -> tuple[bool, str]:
+def pyramid_pays(n_tiles: int, survivors: float, bytes_share: float, seconds_share: float) -> tuple[bool, str]:
     """Whether a coarse level is worth its reads, and why.
 
-    ``coarse_share`` is the coarse level's bytes, ``expected_survivors`` the share of fine tiles (ring included)
-    that will run, both relative to a flat scan.
+    ``bytes_share`` and ``seconds_share`` are what the pyramid is expected to take at that share of ``survivors``,
+    coarse level included, relative to the flat scan that would run instead.
     """
-    total = coarse_share + expected_survivors
     if n_tiles < 9:
         return False, f"{n_tiles} tiles are too few to prune"
-    if total >= 1.0:
-        return False, f"coarse level {coarse_share:.0%} + expected survivors {expected_survivors:.0%} would not pay"
-    return True, f"coarse level {coarse_share:.0%} + expected survivors {expected_survivors:.0%} of a flat scan's bytes"
+    numbers = (
+        f"{survivors:.0%} expected survivors take {bytes_share:.0%} of a flat scan's bytes"
+        f" and {seconds_share:.0%} of its time"
+    )
+    if max(bytes_share, seconds_share) >= PAYS_BELOW:
+        return False, f"{numbers}: would not pay"
+    return True, numbers
+
+
+def expected_survivors(config: PyramidConfig, keep_threshold: float, measured: float | None) -> float:
+    """Share of tiles to plan with: as set, else as the package ``measured``, else unknown; all at threshold 0.
+
+    Raises
+    ------
+    UsageError
+        where the setting is no share.
+    """
+    if config.survivors is not None and not 0 <= config.survivors <= 1:
+        raise UsageError("pyramid.survivors", got=config.survivors, expected="a share from 0 to 1")
+    if keep_threshold == 0:
+        return 1.0
+    known = (config.survivors, measured, SURVIVORS_UNKNOWN)
+    return next(share for share in known if share is not None)

@@ -10,8 +10,17 @@ from scipy.ndimage import binary_dilation
 from scipy.stats import binom
 
 from minescale.config import PyramidConfig
+from minescale.errors import UsageError
 from minescale.grid import MosaicGrid
-from minescale.planning.pyramid import UNSEEN, Survivors, audit_bound, audit_sample, child_scores, pyramid_pays
+from minescale.planning.pyramid import (
+    UNSEEN,
+    Survivors,
+    audit_bound,
+    audit_sample,
+    child_scores,
+    expected_survivors,
+    pyramid_pays,
+)
 from minescale.types import TileKey
 
 
@@ -89,6 +98,17 @@ def test_without_an_audit_nothing_is_promised() -> None:
 
 
 def test_a_pyramid_that_would_not_pay_is_not_used() -> None:
-    assert pyramid_pays(100, 0.06, 0.2)[0]
-    assert not pyramid_pays(100, 0.06, 0.97)[0]
-    assert not pyramid_pays(4, 0.06, 0.1)[0]
+    assert pyramid_pays(100, 0.2, 0.4, 0.3)[0]
+    assert not pyramid_pays(100, 0.6, 0.97, 0.5)[0]
+    assert not pyramid_pays(100, 0.6, 0.5, 0.97)[0]
+    assert not pyramid_pays(4, 0.1, 0.1, 0.1)[0]
+
+
+def test_survivors_are_planned_as_set_then_as_measured() -> None:
+    assert expected_survivors(PyramidConfig(survivors=0.1), 0.5, 0.7) == 0.1
+    assert expected_survivors(PyramidConfig(), 0.5, 0.7) == 0.7
+    assert expected_survivors(PyramidConfig(), 0.5, 0.0) == 0.0
+    assert 0 < expected_survivors(PyramidConfig(), 0.5, None) < 1
+    assert expected_survivors(PyramidConfig(survivors=0.1), 0.0, 0.7) == 1.0
+    with pytest.raises(UsageError, match="a share from 0 to 1"):
+        expected_survivors(PyramidConfig(survivors=5), 0.5, None)
