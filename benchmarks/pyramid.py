@@ -2,16 +2,19 @@
 
     python benchmarks/pyramid.py --json benchmarks/results/pyramid.json
 
-For each region the flat scan and the pyramid scan of the `demo` package run on one warm cluster. Printed are the
-share of the true mine area that lies in pruned tiles (what no fine model can find any more), the share of tiles that
-survived beside the share that truly holds a mine, and bytes, wall and CPU against the flat scan. The regions are
-synthetic: the recall is no evidence of skill on real ground.
+First, regions of different mine density, one run each with the cheap index model behind the screen of `demo`: the
+calibrated threshold, and thresholds that would just reach a stated recall (chosen with the truth, so no scan could),
+each beside the flat scan. Then one region with forced shares of survivors, in interleaved rounds: wall, CPU and bytes
+against the flat scan, for the index model (no halo) and the U-Net (48 px), and whether the plan would have chosen the
+pyramid had it expected that share. *Flat* is what the plan runs without a pyramid, tiles of 1024 px. Recall is the
+share of true mine area in tiles that ran at 10 m; the regions are synthetic, so it is no evidence of skill.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 import time
 from dataclasses import replace
@@ -23,7 +26,11 @@ import psutil
 import rasterio
 from rasterio.warp import Resampling, reproject
 
-TILE = 512
+SEEDS, SHARES = (7, 101, 102), (0.007, 0.0008, 0.0003)
+RECALLS = (0.95, 0.99, 1.0)
+FORCED = (0.05, 0.2, 0.5, 1.0)
+AUDIT = {"pyramid.audit_min": 1}
+"""Of 81 tiles the default of 4 audits would be 5 %, as many as a few survivors; of a country they are nothing."""
 
 
 def truth_on(grid: Any, raster: Path, date_index: int) -> np.ndarray:
@@ -43,40 +50,149 @@ def truth_on(grid: Any, raster: Path, date_index: int) -> np.ndarray:
     return (target > 0) & (target <= date_index)
 
 
-def run_mode(region: Any, address: str, mode: str, out: Path) -> dict[str, Any]:
-    from minescale import api
-    from minescale.config import load_config
-    from minescale.engine.run import run_plan
-    from minescale.planning.run_dir import RunDir
-    from minescale.store.ledger import Ledger, TileState
+class Bench:
+    """Runs plans of one region on one warm cluster."""
 
-    settings = {"engine.cluster": address, "pyramid.mode": mode, "grid.tile_size": TILE}
-    wanted = api.request(catalog=str(region.catalog), bbox=region.bbox, datetime=region.period, model="demo")
-    plan = api.plan(wanted, load_config(overrides=settings))
-    folder = RunDir(str(out))
-    folder.save_plan(plan)
-    started = time.perf_counter()
-    report = run_plan(plan, folder)
-    wall = time.perf_counter() - started
-    state = Ledger.open(out / "mosaic.zarr", mode="r").get(0, "state")[0]
-    grid = plan.grid
-    mines = truth_on(grid, region.truth_raster, (len(region.dates) + 1) // 2)
-    per_tile = np.zeros(state.shape)
-    for key in grid.tiles(0):
-        per_tile[key.y, key.x] = mines[grid.window(key)].sum()
-    inside = state != TileState.OUTSIDE
+    def __init__(self, region: Any, address: str, folder: Path) -> None:
+        self.region, self.address, self.folder = region, address, folder
+        self.runs = 0
+
+    def plan(self, model: str, mode: str, **settings: Any) -> Any:
+        from minescale import api
+        from minescale.config import load_config
+
+        region = self.region
+        wanted = api.request(catalog=str(region.catalog), bbox=region.bbox, datetime=region.period, model=model)
+        asked = {"engine.cluster": self.address, "pyramid.mode": mode, **AUDIT, **settings}
+        return api.plan(wanted, load_config(overrides=asked))
+
+    def run(self, plan: Any) -> tuple[dict[str, float], Any]:
+        """Figures of one run, and its ledger."""
+        from minescale.engine.run import run_plan
+        from minescale.planning.run_dir import RunDir
+        from minescale.store.ledger import Ledger
+
+        self.runs += 1
+        out = self.folder / f"{self.region.spec.seed}-{self.runs}"
+        folder = RunDir(str(out))
+        folder.save_plan(plan)
+        started = time.perf_counter()
+        report = run_plan(plan, folder)
+        wall = time.perf_counter() - started
+        ledger = Ledger.open(out / "mosaic.zarr", mode="r")
+        shutil.rmtree(out)
+        coarse = float(np.nansum(ledger.get(1, "bytes_read"))) if plan.is_pyramid else 0.0
+        found = {"wall_s": wall, "cpu_s": report.cpu_seconds, "bytes": report.bytes_read, "coarse_bytes": coarse}
+        return found, ledger
+
+    def mines(self, plan: Any) -> np.ndarray:
+        """True mine pixels per tile, -1 outside the area. A median shows what half of the dates show."""
+        truth = truth_on(plan.grid, self.region.truth_raster, (len(self.region.dates) + 1) // 2)
+        found = np.full(plan.index(0).inside.shape, -1, np.int64)
+        for key in plan.index(0).keys():  # noqa: SIM118 - not a mapping
+            found[key.y, key.x] = truth[plan.grid.window(key)].sum()
+        return found
+
+
+def shares(ledger: Any, mines: np.ndarray) -> dict[str, float]:
+    from minescale.store.ledger import TileState
+
+    state = ledger.get(0, "state")[0]
     fine = (state == TileState.DONE) | (state == TileState.AUDITED)
-    kept = state == TileState.DONE
+    inside = mines >= 0
     return {
         "tiles": int(inside.sum()),
-        "survivors": float(kept.sum() / inside.sum()),
-        "tiles_with_mines": float((per_tile > 0).sum() / inside.sum()),
-        "recall_of_mine_area": float(per_tile[fine].sum() / max(per_tile.sum(), 1)),
-        "bytes": report.bytes_read,
-        "wall_s": wall,
-        "cpu_s": report.cpu_seconds,
-        "keep_threshold": plan.keep_threshold,
+        "survivors": float((state == TileState.DONE)[inside].mean()),
+        "refined": float(fine[inside].mean()),
+        "tiles_with_mines": float((mines[inside] > 0).mean()),
+        "recall_of_mine_area": float(mines[fine & inside].sum() / max(mines[inside].sum(), 1)),
     }
+
+
+def threshold_for(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
+    """The highest threshold that keeps ``share`` of the weight; scores come in steps of 0.004."""
+    order = np.argsort(-scores, kind="stable")
+    held = np.cumsum(weight[order]) / weight.sum()
+    return max(float(scores[order][np.searchsorted(held, share - 1e-9)]) - 0.002, 0.0005)
+
+
+def one_region(bench: Bench, model: str) -> dict[str, Any]:
+    flat, _ = bench.run(bench.plan(model, "off"))
+    plan = bench.plan(model, "on")
+    calibrated, ledger = bench.run(plan)
+    mines = bench.mines(plan)
+    calibrated |= {"threshold": plan.keep_threshold, **shares(ledger, mines)}
+    scores, inside = ledger.get(0, "score")[0], mines >= 0
+    rows = []
+    for recall in RECALLS:
+        threshold = threshold_for(scores[inside], mines[inside].astype(float), recall)
+        figures, other = bench.run(bench.plan(model, "on", **{"pyramid.threshold": threshold}))
+        rows.append({"asked": recall, "threshold": threshold, **figures, **shares(other, mines)})
+    return {"flat": flat, "calibrated": calibrated, "recall": rows}
+
+
+def sweep(bench: Bench, model: str, forced: list[float], rounds: int) -> dict[str, Any]:
+    """Forced shares of survivors beside the flat scan, rounds interleaved."""
+    plan = bench.plan(model, "on")
+    _, ledger = bench.run(plan)
+    inside = plan.index(0).inside
+    scores = ledger.get(0, "score")[0][inside]
+    plans = {"flat": bench.plan(model, "off")}
+    chosen = {}
+    for share in forced:
+        threshold = threshold_for(scores, np.ones(len(scores)), share)
+        plans[f"{share:g}"] = bench.plan(model, "on", **{"pyramid.threshold": threshold})
+        auto = bench.plan(model, "auto", **{"pyramid.threshold": threshold, "pyramid.survivors": share})
+        chosen[f"{share:g}"] = {"pyramid": auto.is_pyramid, "reason": auto.pyramid_reason}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in plans}
+    for _ in range(rounds):
+        for name, wanted in plans.items():
+            figures, other = bench.run(wanted)
+            if wanted.is_pyramid:
+                state = shares(other, np.where(inside, 0, -1))
+                figures |= {"survivors": state["survivors"], "refined": state["refined"]}
+            runs[name].append(figures)
+    return {"runs": runs, "chosen": chosen}
+
+
+def with_screen(folder: Path) -> str:
+    """A package of the index model with the demo's screen: no halo, hardly any model time."""
+    from minescale.models.package import BUILTIN
+
+    package = folder / "index-with-screen"
+    shutil.copytree(BUILTIN / "baseline", package)
+    shutil.copytree(BUILTIN / "demo" / "screen", package / "screen")
+    return str(package)
+
+
+def show_region(found: dict[str, Any]) -> None:
+    flat = found["flat"]
+    print(f"seed {found['seed']}, mines {found['mine_share']:.2%}:")
+    for run in (found["calibrated"], *found["recall"]):
+        print(
+            f"  threshold {run['threshold']:.3f}: recall {run['recall_of_mine_area']:.4f}, survivors"
+            f" {run['survivors']:.0%} (hold a mine: {run['tiles_with_mines']:.0%}), coarse"
+            f" {run['coarse_bytes'] / flat['bytes']:.1%} of flat's bytes; flat/pyramid bytes"
+            f" {flat['bytes'] / run['bytes']:.2f}, wall {flat['wall_s'] / run['wall_s']:.2f},"
+            f" cpu {flat['cpu_s'] / run['cpu_s']:.2f}",
+            flush=True,
+        )
+
+
+def show_sweep(model: str, found: dict[str, Any]) -> None:
+    flat = found["runs"]["flat"]
+    for name, choice in found["chosen"].items():
+        runs = found["runs"][name]
+        ratio = {
+            key: np.median([f[key] / r[key] for f, r in zip(flat, runs, strict=True)])
+            for key in ("bytes", "wall_s", "cpu_s")
+        }
+        print(
+            f"{model}, {runs[0]['survivors']:.0%} survivors: flat/pyramid bytes {ratio['bytes']:.2f}, wall"
+            f" {ratio['wall_s']:.2f}, cpu {ratio['cpu_s']:.2f}; the plan would choose"
+            f" {'the pyramid' if choice['pyramid'] else 'flat'} ({choice['reason']})",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -85,38 +201,41 @@ def main() -> None:
     from minescale.synthetic import DEMO, ensure_region
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[DEMO.seed], help="regions like DEMO with these seeds")
-    parser.add_argument("--mine-share", type=float, nargs="*", help="one share for each seed; default: DEMO's")
+    parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS), help="regions like DEMO with these seeds")
+    parser.add_argument("--mine-share", type=float, nargs="*", default=list(SHARES), help="one share for each seed")
+    parser.add_argument("--size", type=int, default=DEMO.width_px, help="edge of the regions, pixels")
+    parser.add_argument("--forced", type=float, nargs="*", default=list(FORCED), help="shares of survivors to force")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of the forced shares")
+    parser.add_argument("--fine", choices=("index", "unet"), nargs="*", default=["index", "unet"])
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    shares = args.mine_share or [DEMO.mine_share] * len(args.seeds)
-    results = []
     workers = psutil.cpu_count() or 1
     with (
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=40) as cluster,
         Client(cluster),
         tempfile.TemporaryDirectory() as folder,
     ):
-        for seed, share in zip(args.seeds, shares, strict=True):
-            same = seed == DEMO.seed and share == DEMO.mine_share
-            spec = DEMO if same else replace(DEMO, name=f"demo-{seed}", seed=seed, mine_share=share)
-            region = ensure_region(spec)
-            runs = {
-                mode: run_mode(region, cluster.scheduler_address, mode, Path(folder) / f"{seed}-{share}-{name}")
-                for name, mode in (("warm", "on"), ("flat", "off"), ("pyramid", "on"))
-            }
-            flat, pyramid = runs["off"], runs["on"]
-            results.append({"seed": seed, "mine_share": share, "flat": flat, "pyramid": pyramid})
-            print(
-                f"seed {seed}, mines {share:.1%}: recall {pyramid['recall_of_mine_area']:.4f} at"
-                f" {pyramid['survivors']:.0%} survivors ({pyramid['tiles_with_mines']:.0%} of tiles hold a mine);"
-                f" flat/pyramid: bytes {flat['bytes'] / pyramid['bytes']:.2f}x,"
-                f" wall {flat['wall_s'] / pyramid['wall_s']:.2f}x, cpu {flat['cpu_s'] / pyramid['cpu_s']:.2f}x",
-                flush=True,
-            )
+        models = {"index": with_screen(Path(folder)), "unet": "demo"}
+        found, benches = [], []
+        for seed, share in zip(args.seeds, args.mine_share, strict=True):
+            spec = replace(DEMO, seed=seed, mine_share=share, width_px=args.size, height_px=args.size)
+            if spec != DEMO:
+                spec = replace(spec, name=f"demo-{seed}")
+            bench = Bench(ensure_region(spec), cluster.scheduler_address, Path(folder))
+            if not benches:
+                for mode in ("off", "on"):  # compiles and loads everything once
+                    bench.run(bench.plan(models["index"], mode))
+            benches.append(bench)
+            found.append({"seed": seed, "mine_share": share, **one_region(bench, models["index"])})
+            show_region(found[-1])
+        swept = {}
+        for name in args.fine if args.rounds else ():
+            swept[name] = sweep(benches[0], models[name], args.forced, args.rounds)
+            show_sweep(name, swept[name])
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({"tile_px": TILE, "workers": workers, "runs": results}, indent=1) + "\n")
+        values = {"workers": workers, "regions": found, "sweep": swept}
+        args.json.write_text(json.dumps(values, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -83,6 +83,14 @@ def cost(small_region: object, folder: Path) -> Found:
     return json.loads((folder / "cost.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def pyramid(folder: Path) -> Found:
+    file = folder / "pyramid.json"
+    small = ["--size", "1536", "--seeds", "103", "--mine-share", "0.004", "--forced", "0.2", "--rounds", "1"]
+    script("pyramid.py", *small, "--fine", "index", "--json", file)
+    return json.loads(file.read_text())
+
+
 def test_all_idioms_agree(idioms: Found) -> None:
     assert idioms["agreement"].keys() == set(IDIOMS)
     assert all(run["wall_s"] > 0 and run["peak_rss"] > 1e8 for runs in idioms["runs"].values() for run in runs)
@@ -144,6 +152,18 @@ def test_rates_are_fitted_and_foretell_runs_left_out(cost: Found) -> None:
         )
 
 
+def test_the_pyramid_is_held_against_the_truth(pyramid: Found) -> None:
+    (region,) = pyramid["regions"]
+    for run in region["recall"]:
+        assert run["recall_of_mine_area"] >= run["asked"] - 1e-9
+        assert run["coarse_bytes"] <= 0.06 * region["flat"]["bytes"]
+    swept = pyramid["sweep"]["index"]
+    (forced,), (flat,) = swept["runs"]["0.2"], swept["runs"]["flat"]
+    assert forced["survivors"] >= 0.2
+    assert forced["bytes"] < flat["bytes"]
+    assert swept["chosen"]["0.2"]["reason"]
+
+
 def test_the_page_shows_what_was_measured(
     idioms: Found,
     floor: Found,
@@ -153,6 +173,7 @@ def test_the_page_shows_what_was_measured(
     write: Found,
     memory: Found,
     cost: Found,
+    pyramid: Found,
     folder: Path,
 ) -> None:
     script("page.py", folder)
@@ -165,4 +186,5 @@ def test_the_page_shows_what_was_measured(
     assert "| scan | 512 zstd 3 | 1.00 (1.00-1.00) |" in page
     assert f"{memory['runs'][0]['peak_rss'] / 1e6:,.0f}" in page
     assert "small, demo 512" in page
+    assert "the plan chooses" in page
     assert (folder / "idioms.png").stat().st_size > 5000

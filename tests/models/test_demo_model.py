@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from model_specs import SIX, pixel_spec
+from model_specs import SIX
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "demo_model"
-MODULES = ("card", "fit", "regions", "train")
+MODULES = ("card", "fit", "regions", "screen", "train")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 def config() -> dict[str, Any]:
     values = yaml.safe_load((FOLDER / "config.yaml").read_text())
     values["unet"] |= {"width": 8, "crop": 32, "batch": 4, "steps": 50}
-    values["screen"] |= {"epochs": 20, "negatives": 3}
+    values["screen"] |= {"width": 8, "crop": 32, "batch": 4, "steps": 120, "cap_ha": 5}
     return values
 
 
@@ -55,7 +55,7 @@ def test_training_is_repeatable_and_learns(script: SimpleNamespace, config: dict
 
     from minescale.models.unet import state_arrays
 
-    samples = [planted(script, 1), planted(script, 2)]
+    samples = script.fit.fine_pairs([planted(script, 1), planted(script, 2)])
     mean, std = script.fit.band_statistics(samples)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -70,22 +70,50 @@ def test_training_is_repeatable_and_learns(script: SimpleNamespace, config: dict
     assert runs[0][1][-1] < 1.2  # cross-entropy + Dice of "nothing anywhere" is about 1.7
 
 
-def test_screen_learns_and_is_repeatable(script: SimpleNamespace, config: dict[str, Any]) -> None:
-    samples = [planted(script, 1), planted(script, 2)]
-    features = script.fit.screen_features(config["screen"])
-    assert len(features) == 6 + 15 + 5
-    spec = pixel_spec(hyperparameters={"features": features, "hidden": 16})
-    first, second = (script.fit.train_screen(samples, spec, config["screen"], 5) for _ in range(2))
-    assert all(np.array_equal(first[name], second[name]) for name in first)
-    from minescale.models.features import compile_features
-    from minescale.models.pixel import score
+def test_screen_learns_is_repeatable_and_its_threshold_skips_no_mines(
+    script: SimpleNamespace, config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
 
-    fresh = planted(script, 9)
-    p = score(fresh.coarse.reshape(6, -1) * np.float32(1e-4), compile_features(features, spec), first)
-    mine = fresh.mine_share().ravel() > 0.5
-    other = fresh.mine_share().ravel() == 0
-    assert np.quantile(p[mine], 0.02) > 0.6
-    assert np.quantile(p[other], 0.98) < 0.5
+    from minescale.models.package import load_package
+    from minescale.models.predictor import load_predictor
+
+    roles = {"screen_train": (1, 2), "screen_calibrate": range(10, 30), "screen_dense": range(30, 50)}
+    roles["screen_test"] = (60, 61, 62)
+    monkeypatch.setattr(script.regions, "TILE", 64)
+    monkeypatch.setattr(script.screen, "TILE", 64)
+    monkeypatch.setattr(script.screen, "samples", lambda role, *_: (planted(script, seed) for seed in roles[role]))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for name in ("first", "second"):
+            script.screen.make_screen(config, tmp_path, tmp_path / name)
+    finally:
+        torch.set_num_threads(threads)
+    first, second = (load_package(str(tmp_path / name)) for name in ("first", "second"))
+    assert first.digest == second.digest
+    assert first.spec.keep_threshold == pytest.approx(0.5, abs=0.02), "the bias was moved"
+    kept = lost = total = 0.0
+    for seed in (70, 71, 72):
+        scores, area = script.screen.tile_scores(load_predictor(first, "cpu"), planted(script, seed))
+        hot = scores >= first.spec.keep_threshold
+        kept, lost, total = kept + hot[area == 0].sum(), lost + area[~hot].sum(), total + area.sum()
+    assert lost <= 0.03 * total
+    assert kept < 10, "most tiles without mines are skipped"
+    assert "no evidence" in (tmp_path / "first" / "model_card.md").read_text().replace("\n", " ")
+
+
+def test_coarse_labels_leave_doubtful_pixels_out(script: SimpleNamespace) -> None:
+    region = planted(script, 3)
+    region.label[:] = script.regions.BACKGROUND
+    region.label[200:208, 200:208] = script.regions.MINE
+    region.label[208:210, 200:202] = script.regions.MINE
+    region.label[300:301, 300:301] = script.regions.IGNORE
+    (_, label), *_ = script.fit.coarse_pairs([region], 0.1)
+    assert label[25, 25] == script.regions.MINE
+    assert label[26, 25] == script.regions.IGNORE, "less than the share"
+    assert label[37, 37] == script.regions.IGNORE, "mined later"
+    assert np.count_nonzero(label) == 3
 
 
 def test_decision_is_moved_not_changed(script: SimpleNamespace) -> None:
@@ -107,9 +135,11 @@ def test_decision_is_moved_not_changed(script: SimpleNamespace) -> None:
 def test_regions_of_the_roles_are_apart(script: SimpleNamespace, config: dict[str, Any]) -> None:
     from minescale.synthetic import DEMO, SMALL
 
-    seeds = [s.seed for role in ("train", "validate", "calibrate", "test") for s in script.regions.specs(role, config)]
+    roles = [name for name, value in config["regions"].items() if isinstance(value, dict)]
+    assert len(roles) == 7
+    seeds = [s.seed for role in roles for s in script.regions.specs(role, config)]
     assert len(set(seeds)) == len(seeds)
-    assert not {DEMO.seed, SMALL.seed} & set(seeds)
+    assert not {DEMO.seed, SMALL.seed, *range(100, 200)} & set(seeds), "the benchmarks' seeds"
     assert config["unet"]["bands"] == list(SIX)
 
 
