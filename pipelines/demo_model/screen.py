@@ -9,6 +9,7 @@ from typing import Any
 
 import fit
 import numpy as np
+import torch
 from card import SCREEN_CARD
 from regions import FACTOR, MINE, TILE, Sample, provenance, samples, specs
 from scipy.special import expit, logit
@@ -29,6 +30,7 @@ UNSEEN = -1
 def make_screen(config: Mapping[str, Any], work: Path, out: Path) -> None:
     """Train, calibrate and test the screen; write its package to ``out``."""
     options, bands = config["screen"], config["screen"]["bands"]
+    torch.set_num_threads(options["threads"])
     train = list(samples("screen_train", config, bands, work))
     pairs = fit.coarse_pairs(train, options["share"])
     mean, std = fit.band_statistics(pairs)
