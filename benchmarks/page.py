@@ -143,7 +143,7 @@ ground. From `pyramid.py`.
     if forced:
         head = ["fine model", "survivors", "run at 10 m", "bytes ×", "wall ×", "CPU ×", "the plan chooses"]
         text += f"""
-The first region with forced shares of survivors; × is flat over pyramid within a round, median (minimum-maximum). The
+The last region with forced shares of survivors; × is flat over pyramid within a round, median (minimum-maximum). The
 last column is what the plan chooses when it expects that share.
 
 {table(head, forced)}
