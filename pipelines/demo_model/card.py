@@ -45,8 +45,8 @@ A U-Net of two resolutions (160 and 320 m inside, 16 channels at the finer) on 8
 pixels. It decides which tiles of 512 x 512 pixels of 10 m are looked at closely: those with a pixel that scores at
 least {keep}.
 
-That threshold was set by conformal risk control on {n} tiles with mines from dense regions that were not trained on: of
-the mine area, counted up to {cap} ha per tile ({area} ha in all), at most a share of {bound} is expected in skipped
+That threshold was set by conformal risk control on {n} tiles with mines, from regions that were not trained on (though a
+few designs of the screen were compared on most of them): of the mine area, counted up to {cap} ha per tile ({area} ha in all), at most a share of {bound} is expected in skipped
 tiles (recall {recall}), for tiles like those. Of all their mine area {missed} lay in skipped tiles. The promise is about
 area: small mines are skipped far more often than large ones, so where all mines are small the recall is lower. Tiles of
 one region share rivers and weather, so they are less independent than the bound assumes. The bias was moved so that the
