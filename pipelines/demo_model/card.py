@@ -41,7 +41,7 @@ SCREEN_CARD = """# demo-screen 2.0.0
 **Coarse level of the package `demo`. Trained, calibrated and tested on synthetic regions only: no evidence of skill on
 real scenes.**
 
-A U-Net of two resolutions (160 and 320 m inside, 16 channels at the finer) on 80 m median composites, halo of 16
+A U-Net of two resolutions (160 and 320 m inside, 16 channels at the finer) on 80 m median composites, halo of 24
 pixels. It decides which tiles of 512 x 512 pixels of 10 m are looked at closely: those with a pixel that scores at
 least {keep}.
 
