@@ -104,26 +104,26 @@ def record(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
     windows: list[list[Any]] = []
     unique: dict[tuple[Any, ...], int] = {}
     touched = Counter[str]()
-    load, read, of_blocks = handles.Image._load, handles.Image.read, handles.Image._of_blocks
+    load, read, of_blocks = handles.Image._load, handles.Image.read, handles.Image._inflated
 
     def noting_load(self: Any, window: Any, *room: Any) -> Any:
         windows.append([self.href, self.overview, window.row0, window.row1, window.col0, window.col1])
         return load(self, window, *room)
 
-    def noting_blocks(self: Any, window: Any, whole: Any, loaded: Any, *rest: Any) -> Any:
-        for part in rectangles(loaded):
+    def noting_blocks(self: Any, inflater: Any, window: Any, grid: Any, held: Any, *rest: Any) -> Any:
+        for part in rectangles([block for block in grid if block not in held]):
             found = self._extent(part)
             windows.append([self.href, self.overview, found.row0, found.row1, found.col0, found.col1])
-        return of_blocks(self, window, whole, loaded, *rest)
+        return of_blocks(self, inflater, window, grid, held, *rest)
 
-    def noting_read(self: Any, window: Any, ahead: Any = (), budget: int = 0) -> Any:
+    def noting_read(self: Any, window: Any, *rest: Any, **options: Any) -> Any:
         touched["bytes"] += self._cost(blocks(window, self.block_shape))[0]
         for block in blocks(window, self.block_shape):
             unique[self.href, self.overview, block] = self.block_cost(*block)
-        return read(self, window, ahead, budget)
+        return read(self, window, *rest, **options)
 
     handles.Image._load, handles.Image.read = noting_load, noting_read  # type: ignore[method-assign]
-    handles.Image._of_blocks = noting_blocks  # type: ignore[method-assign]
+    handles.Image._inflated = noting_blocks  # type: ignore[method-assign]
     totals = process_all(plan_of(catalog, spec), folder)
     return {
         "windows": windows,
@@ -196,7 +196,8 @@ def scan(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
     close_files()
     meter = StageMeter()
     meter.watch(handles.Image, "_load", "decode")
-    meter.watch(inflate.Inflater, "read", "decode")
+    meter.watch(inflate.Inflater, "fetch", "decode")
+    meter.watch(inflate.Inflater, "inflate", "decode")
     meter.watch(handles.Image, "read", "reuse")
     meter.watch(handles, "_open", "open")
     meter.watch(placement.Placement, "put", "place")
@@ -278,16 +279,19 @@ def _read_own(windows: list[list[Any]]) -> int:
     Access.capture(ReadConfig()).hold()
     decoded = 0
     room = np.empty(0, np.uint8)
-    for href, overview, *where in windows:
+    for href, overview, *rows_cols in windows:
         with handles.borrowed(href) as file:
             image = file.image(overview, lambda href=href: href)  # type: ignore[misc]
-            grid = blocks(Window(*where), image.block_shape)
+            grid = blocks(Window(*rows_cols), image.block_shape)
             size = image.block_shape[0] * image.block_shape[1] * np.dtype(image.dtype).itemsize
             if room.size < size:
                 room = np.empty(size, np.uint8)
             block = room[:size].view(image.dtype).reshape(image.block_shape)
             assert image.inflater is not None
-            assert image.inflater.read(grid, [block] * len(grid))
+            packed = image.inflater.fetch(grid)
+            assert packed is not None
+            for where in grid:
+                image.inflater.inflate(packed, where, block)
             decoded += size * len(grid)
     return decoded
 

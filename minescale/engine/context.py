@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass, field
 
 from minescale.cube.compose import Composing
-from minescale.engine.heap import give_back_gaps, keep_freed_memory
+from minescale.engine.heap import keep_freed_memory
 from minescale.errors import ModelError
 from minescale.models.package import ModelPackage, load_package
 from minescale.models.predictor import Predictor, load_predictor
@@ -48,9 +48,7 @@ _lock = threading.Lock()
 
 
 def worker_context(run_dir: str, run_id: str, access: Access) -> WorkerContext:
-    """The process's context for a run, loaded at its first tile. Asked for before each half of a tile's work, which is
-    when the gaps that the one before left in the heap may go."""
-    give_back_gaps()
+    """The process's context for a run, loaded at its first tile."""
     with _lock:
         context = _contexts.get((run_dir, run_id))
         if context is None:
@@ -71,9 +69,19 @@ def _load(run_dir: str, run_id: str, access: Access) -> WorkerContext:
     return WorkerContext(
         plan=plan,
         mosaic=Mosaic.open(folder.path(MOSAIC_FILE), mode="r+"),
-        reader=Reader(access, plan.config.read),
+        reader=Reader(access, plan.config.read, cores=_threads()),
         packages=level_packages(plan),
     )
+
+
+def _threads() -> int | None:
+    """Threads of this Dask worker, which is one of several on its machine; None elsewhere."""
+    from distributed import get_worker
+
+    try:
+        return get_worker().state.nthreads
+    except ValueError:
+        return None
 
 
 def level_packages(plan: ScanPlan) -> tuple[ModelPackage, ...]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from minescale.cube.compose import Composing, Composite, begin
 from minescale.engine.context import WorkerContext, worker_context
+from minescale.engine.heap import give_back_gaps
 from minescale.models.windows import predict_tile
 from minescale.planning.pyramid import child_scores
 from minescale.sensors import SENSORS
@@ -153,6 +154,7 @@ def infer_tile(job: TileJob, composed: ComposedTile) -> TileResult:
         level=np.full(probability.shape, key.level, np.uint8),
     )
     context.mosaic.write_tile(job.time, key, tile)
+    give_back_gaps()
     seen, mine, highest = tile_numbers(probability, plan.threshold)
     return TileResult(
         time=job.time,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from minescale.sources import reuse
-from minescale.sources.inflate import Inflater
+from minescale.sources.inflate import Block, Inflater
 from minescale.sources.windows import Window, blocks
 
 Address = Callable[[], str]
@@ -44,10 +44,6 @@ _broken_lock = threading.Lock()
 _BROKEN_LIMIT = 10_000
 
 
-Block = tuple[int, int]
-"""(row, column)."""
-
-
 def _nothing() -> None:
     pass
 
@@ -56,7 +52,8 @@ def _nothing() -> None:
 class Parts:
     """Pixels of a window, in pieces that cover it. They are this thread's until :attr:`release`, or its next read."""
 
-    pieces: Sequence[tuple[Window, NDArray[Any]]]
+    pieces: Iterable[tuple[Window, NDArray[Any]]]
+    """Once: they may be decoded one by one, which raises :class:`NotInflated` where GDAL must do it."""
     bytes_read: int
     """Compressed bytes of the blocks decoded for it."""
     decoded: int
@@ -85,8 +82,8 @@ class Image:
     dtype: str
     inflater: Inflater | None
 
-    def read(self, window: Window, ahead: Sequence[Window] = (), budget: int = 0) -> Parts:
-        """First band inside ``window``, as stored.
+    def read(self, window: Window, ahead: Sequence[Window] = (), budget: int = 0, *, inflate: bool = True) -> Parts:
+        """First band inside ``window``, as stored; without ``inflate`` decoded by GDAL in any case.
 
         Blocks that the windows ``ahead`` need as well are kept, decoded, in up to ``budget`` bytes of this process;
         blocks that an earlier call kept are not read again.
@@ -95,39 +92,47 @@ class Image:
         held = reuse.take(self._key, grid) if budget else {}
         wanted = {block for other in ahead for block in blocks(other, self.block_shape)} if budget else set()
         kept = [block for block in grid if block in wanted]
-        if self.inflater is not None:
-            missing = [block for block in grid if block not in held]
-            rooms = [reuse.room(self.block_shape, self.dtype) for _ in missing]
-            if self.inflater.read(missing, rooms):
-                whole = {**held, **dict(zip(missing, rooms, strict=True))}
-                return self._of_blocks(window, whole, missing, wanted, budget)
+        if inflate and self.inflater and (found := self._inflated(self.inflater, window, grid, held, wanted, budget)):
+            return found
         extent = self._extent(grid)
         if (not held and not kept) or extent.shape[0] * extent.shape[1] * _itemsize(self.dtype) > _WHOLE_BYTES:
             reuse.give_back(held.values(), budget)
             return Parts([(window, self._load(window, _room(window.shape, self.dtype)))], *self._cost(grid))
         return self._of_window(window, extent, grid, held, kept, budget)
 
-    def _of_blocks(
+    def _inflated(
         self,
+        inflater: Inflater,
         window: Window,
-        whole: dict[Block, NDArray[Any]],
-        loaded: Sequence[Block],
+        grid: Sequence[Block],
+        held: dict[Block, NDArray[Any]],
         wanted: set[Block],
         budget: int,
-    ) -> Parts:
-        parts = []
-        for block, pixels in whole.items():
-            extent = self._extent([block])
-            part = extent.clip_to(window)
-            parts.append((part, pixels[part.within(extent)]))
+    ) -> Parts | None:
+        missing = [block for block in grid if block not in held]
+        packed = inflater.fetch(missing)
+        if packed is None:
+            return None
+        done: dict[Block, NDArray[Any]] = {}
+
+        def pieces() -> Iterator[tuple[Window, NDArray[Any]]]:
+            for block in grid:
+                pixels = held.get(block)
+                if pixels is None:
+                    pixels = reuse.room(self.block_shape, self.dtype)
+                    inflater.inflate(packed, block, pixels)
+                done[block] = pixels
+                extent = self._extent([block])
+                part = extent.clip_to(window)
+                yield part, pixels[part.within(extent)]
 
         def release() -> None:
-            spare = [pixels for block, pixels in whole.items() if block not in wanted]
-            for block in wanted & whole.keys():
-                reuse.keep(self._key, block, whole[block], budget, owned=True)
-            reuse.give_back(spare, budget)
+            packed.release()
+            for block in wanted & done.keys():
+                reuse.keep(self._key, block, done[block], budget, owned=True)
+            reuse.give_back([pixels for block, pixels in done.items() if block not in wanted], budget)
 
-        return Parts(parts, *self._cost(loaded), release)
+        return Parts(pieces(), *self._cost(missing), release)
 
     def _of_window(
         self,
@@ -183,6 +188,11 @@ class Image:
             return int(self.block_shape[0] * self.block_shape[1] * _itemsize(self.dtype) * _UNKNOWN_RATIO)
         size = self.base.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1, ovr=self.overview)
         return int(size) if size else 0
+
+
+def is_local(href: str) -> bool:
+    """Whether an address names a file of this machine, or of a disk that it has mounted."""
+    return href.startswith("file://") or not ("://" in href or href.startswith("/vsi"))
 
 
 class File:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -28,6 +29,30 @@ _SAMPLES_OF_OWN = {"NBITS", "SOURCE_COLOR_SPACE"}
 """Image structure under which a block does not simply hold pixels."""
 
 _local = threading.local()
+_rooms: list[NDArray[np.uint8]] = []
+"""Memory for compressed blocks; appending and popping are atomic."""
+
+
+Block = tuple[int, int]
+"""(row, column)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Compressed blocks."""
+
+    where: dict[Block, tuple[int, int]]
+    """Address and bytes."""
+    room: NDArray[np.uint8]
+    """The memory that they lie in."""
+
+    def release(self) -> None:
+        """Leave the memory for other blocks: the last that was in use is in the cache."""
+        _rooms.append(self.room)
+
+
+class NotInflated(Exception):
+    """A block is not the deflate stream of just its pixels."""
 
 
 class Inflater:
@@ -63,30 +88,41 @@ class Inflater:
             return None
         return found
 
-    def read(self, grid: Sequence[tuple[int, int]], into: Sequence[NDArray[Any]]) -> bool:
-        """Decode the (row, column) blocks of ``grid`` into whole C-contiguous blocks; False where GDAL must do it."""
+    def fetch(self, grid: Sequence[Block]) -> Packed | None:
+        """The compressed (row, column) blocks of ``grid``.
+
+        None where GDAL must read them: a block was never written, or cannot be read.
+        """
         places = [self._place(row, col) for row, col in grid]
         if any(size == 0 for _, size in places):
-            return False
+            return None
         ranges, starts = _coalesce(places)
-        packed = _packed_room(sum(size for _, size in ranges))
-        base, n = packed.ctypes.data, len(ranges)
         ends = np.cumsum([0, *(size for _, size in ranges)]).tolist()
+        room = _take_room(ends[-1])
+        base, n = room.ctypes.data, len(ranges)
         pointers = (ctypes.c_void_p * n)(*(base + end for end in ends[:-1]))
         offsets = (ctypes.c_uint64 * n)(*(offset for offset, _ in ranges))
         sizes = (ctypes.c_size_t * n)(*(size for _, size in ranges))
-        if self._library.VSIFReadMultiRangeL(n, pointers, offsets, sizes, self._handle) != 0:
-            return False
-        decompressor = _decompressor(self._library)
-        for start, (_, size), block in zip(starts, places, into, strict=True):
-            # Without a place for the real size, anything but exactly a block is an error.
-            if self._library.libdeflate_zlib_decompress(
-                decompressor, base + start, size, block.ctypes.data, block.nbytes, None
-            ):
-                return False
-            if self._differences:
-                sum_differences(block)
-        return True
+        if n and self._library.VSIFReadMultiRangeL(n, pointers, offsets, sizes, self._handle) != 0:
+            return None
+        where = {block: (base + start, size) for block, start, (_, size) in zip(grid, starts, places, strict=True)}
+        return Packed(where, room)
+
+    def inflate(self, packed: Packed, block: Block, into: NDArray[Any]) -> None:
+        """Decode one fetched block into all of ``into``, (y, x) and C-contiguous.
+
+        Raises
+        ------
+        NotInflated
+            where it is not what it should be: GDAL's decoder may know better, or say why.
+        """
+        # Without a place for the real size, anything but exactly a block is an error.
+        if self._library.libdeflate_zlib_decompress(
+            _decompressor(self._library), *packed.where[block], into.ctypes.data, into.nbytes, None
+        ):
+            raise NotInflated(block)
+        if self._differences:
+            sum_differences(into)
 
     def _place(self, row: int, col: int) -> tuple[int, int]:
         """Offset and compressed bytes of a block; 0 bytes for one that was never written."""
@@ -151,12 +187,12 @@ def _gdal_path(url: str) -> str | None:
     return f"/{system}://{rest}" if "vsicurl" in system else f"/{system}/{rest}"
 
 
-def _packed_room(size: int) -> NDArray[np.uint8]:
-    """Room for compressed bytes, the thread's own."""
-    room: NDArray[np.uint8] | None = _local.__dict__.get("room")
-    if room is None or room.size < size:
-        room = _local.room = np.empty(size, np.uint8)
-    return room
+def _take_room(size: int) -> NDArray[np.uint8]:
+    try:
+        room = _rooms.pop()
+    except IndexError:
+        return np.empty(size, np.uint8)
+    return room if room.size >= size else np.empty(size, np.uint8)
 
 
 def _decompressor(library: ctypes.CDLL) -> int:

@@ -7,7 +7,7 @@ resolution and used for every date and band.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,6 +24,8 @@ from minescale.sources import windows
 
 _KEPT = 16
 """Placements kept: a tile has one per granule and pixel size, and two tiles are worked on at a time."""
+Piece = tuple[windows.Window, NDArray[Any]]
+"""Pixels as stored, (y, x), and the window of their image that they fill."""
 _NET_STEP = 64
 _MAX_ERROR_PX = 0.005
 """Largest error of a look-up position, in image pixels, before the net is made finer."""
@@ -47,7 +49,7 @@ class Placement:
 
     def put(
         self,
-        pieces: Sequence[tuple[windows.Window, NDArray[Any]]],
+        pieces: Iterable[Piece],
         decode: Decoding,
         out: NDArray[Any],
         *,
@@ -77,7 +79,7 @@ class Placement:
 
     def _warp(
         self,
-        pieces: Sequence[tuple[windows.Window, NDArray[Any]]],
+        pieces: Iterable[Piece],
         decode: Decoding,
         out: NDArray[Any],
         fresh: bool,

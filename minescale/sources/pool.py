@@ -11,6 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_computing: dict[int, threading.Semaphore] = {}
 _lock = threading.Lock()
 
 
@@ -33,6 +34,15 @@ def gather(futures: Sequence[Future[T]]) -> list[T]:
         wait(futures)
         raise
     return [future.result() for future in futures]
+
+
+def computing(threads: int) -> threading.Semaphore:
+    """Hold it while computing: of all threads that wait for the network, only ``threads`` compute at a time.
+
+    More of them would only push each other's blocks out of the cores' caches.
+    """
+    with _lock:
+        return _computing.setdefault(threads, threading.Semaphore(threads))
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

@@ -7,9 +7,10 @@ into a resampled value and quality codes are never averaged.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -37,8 +38,9 @@ from minescale.sources.failures import (
     describe,
     max_attempts,
 )
-from minescale.sources.placement import Geometry
-from minescale.sources.pool import gather, start_all
+from minescale.sources.inflate import NotInflated
+from minescale.sources.placement import Geometry, Piece, Placement
+from minescale.sources.pool import computing, gather, start_all
 from minescale.sources.probe import DARK_BANDS, ProbeVerdict, probe_offset
 from minescale.sources.scenes import BandAsset, Layer, Scene
 
@@ -99,8 +101,12 @@ class PendingRead:
 class Reader:
     """Reads bands. Holds only values: making one does no I/O, it can be pickled and shared by threads."""
 
-    def __init__(self, access: Access | None = None, config: ReadConfig | None = None) -> None:
+    def __init__(
+        self, access: Access | None = None, config: ReadConfig | None = None, *, cores: int | None = None
+    ) -> None:
         self.config = config or ReadConfig()
+        self.cores = cores or os.cpu_count() or 1
+        """Cores of this process: as many threads, and one more, decode at a time."""
         self.access = access if access is not None else Access.capture(self.config)
 
     def read(
@@ -157,7 +163,10 @@ class Reader:
         plan = [[(scene, *band_asset(scene, band)) for scene in layer.scenes] for layer in layers]
         geometry = Geometry(geobox, "nearest" if band == MASK else resampling, ahead)
         jobs = [partial(self._read_layer, chain, geometry, out[i]) for i, chain in enumerate(plan)]
-        return PendingRead(out, start_all(jobs, self.config.threads))
+        # A disk has no latency worth hiding, and more threads than cores only push each other out of the caches.
+        near = all(handles.is_local(chain[0][2].href) for chain in plan)
+        threads = min(self.config.threads, self.cores + 1) if near else self.config.threads
+        return PendingRead(out, start_all(jobs, threads))
 
     def _read_layer(
         self, chain: Sequence[tuple[Scene, str, BandAsset]], geometry: Geometry, out: NDArray[Any]
@@ -253,19 +262,42 @@ class Reader:
         if landing.window.empty:
             return False
         next_windows = geometry.windows_ahead(image.transform, image.shape, crs)
-        parts = image.read(landing.window, next_windows, self.config.reuse_mb * 2**20)
-        tally.bytes_read += parts.bytes_read
-        tally.requests += parts.decoded
-        pieces = [(part, _codes(stored)) for part, stored in parts.pieces]
-        if band == MASK:
-            decode = _states(scene.sensor)
-        else:
-            verdict = _probe_once(pieces, scene, band, asset)
-            if verdict is not None and verdict.contradicts:
-                tally.doubts += (verdict,)
+        for inflate in (True, False):
+            parts = image.read(landing.window, next_windows, self.config.reuse_mb * 2**20, inflate=inflate)
+            with computing(self.cores + 1):
+                done = self._put(parts, landing, scene, band, asset, tally, out, fresh=fresh)
+            tally.bytes_read += parts.bytes_read
+            tally.requests += parts.decoded
+            if done:
+                break  # else the same again by GDAL, which overwrites what was put
+        return True
+
+    def _put(
+        self,
+        parts: handles.Parts,
+        landing: Placement,
+        scene: Scene,
+        band: str,
+        asset: BandAsset,
+        tally: _Tally,
+        out: NDArray[Any],
+        *,
+        fresh: bool,
+    ) -> bool:
+        """Decode the parts of a window and put them on ``out``; False where GDAL must decode them."""
+        pieces: Iterable[Piece] = ((part, _codes(stored)) for part, stored in parts.pieces)
+        try:
+            probe = band in DARK_BANDS and (scene.id, band) not in _probed
+            # What is there already must stay if a block turns out to be broken: then all are decoded first.
+            if probe or not fresh:
+                pieces = list(pieces)
+                if probe:
+                    _probe(pieces, scene, band, asset, tally)
             # The only place where scale and offset are used.
-            decode = _reflectance(asset.scale, asset.offset, asset.nodata)
-        landing.put(pieces, decode, out, fresh=fresh)
+            decode = _states(scene.sensor) if band == MASK else _reflectance(asset.scale, asset.offset, asset.nodata)
+            landing.put(pieces, decode, out, fresh=fresh)
+        except NotInflated:
+            return False
         parts.release()
         return True
 
@@ -340,21 +372,16 @@ def _reflectance(scale: float, offset: float, nodata: int | None) -> Decoding:
     return decoding(scaling.reflectance_table(scale, offset, nodata))
 
 
-def _probe_once(
-    pieces: Sequence[tuple[windows.Window, NDArray[Any]]], scene: Scene, band: str, asset: BandAsset
-) -> ProbeVerdict | None:
-    """Probe a scene's band on the first window that is large enough to tell."""
-    key = (scene.id, band)
-    if band not in DARK_BANDS or key in _probed:
-        return None
+def _probe(pieces: Sequence[Piece], scene: Scene, band: str, asset: BandAsset, tally: _Tally) -> None:
+    """Probe a scene's band, unless the window is too small to tell."""
     dn = np.concatenate([stored.reshape(-1) for _, stored in pieces])
     verdict = probe_offset(
         dn, scale=asset.scale, offset=asset.offset, nodata=asset.nodata, scene_id=scene.id, band=band
     )
     if verdict is None:
-        return None
+        return
     with _probed_lock:
-        if key in _probed:
-            return None
-        _probed.add(key)
-    return verdict
+        first = (scene.id, band) not in _probed
+        _probed.add((scene.id, band))
+    if first and verdict.contradicts:
+        tally.doubts += (verdict,)

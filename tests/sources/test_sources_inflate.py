@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minescale.sources import handles, inflate
+from minescale.sources.inflate import NotInflated
 from minescale.sources.windows import Window, blocks
 
 SHAPE = (300, 410)
@@ -43,9 +44,11 @@ def test_every_block_is_what_gdal_decodes(tmp_path: Path, dtype: str, predictor:
     image = image_of(path)
     assert image.inflater is not None
     grid = blocks(Window(0, *SHAPE[:1], 0, SHAPE[1]), image.block_shape)
-    rooms = [np.empty(image.block_shape, dtype) for _ in grid]
-    assert image.inflater.read(grid, rooms)
-    for (row, col), found in zip(grid, rooms, strict=True):
+    packed = image.inflater.fetch(grid)
+    assert packed is not None
+    for row, col in grid:
+        found = np.empty(image.block_shape, dtype)
+        image.inflater.inflate(packed, (row, col), found)
         extent = Window(row * 64, row * 64 + 64, col * 128, col * 128 + 128).clip(SHAPE)
         rows, cols = extent.shape
         np.testing.assert_array_equal(found[:rows, :cols], image._load(extent, np.empty(extent.shape, dtype)))
@@ -55,7 +58,9 @@ def test_strips_are_blocks_as_well(tmp_path: Path) -> None:
     image = image_of(write(tmp_path / "a.tif", compress="deflate", predictor=2, blockysize=100))
     assert image.inflater is not None
     room = np.empty((100, SHAPE[1]), np.uint16)
-    assert image.inflater.read([(1, 0)], [room])
+    packed = image.inflater.fetch([(1, 0)])
+    assert packed is not None
+    image.inflater.inflate(packed, (1, 0), room)
     np.testing.assert_array_equal(room, image._load(Window(100, 200, 0, SHAPE[1]), np.empty_like(room)))
 
 
@@ -100,7 +105,7 @@ def test_a_block_that_was_never_written_or_is_broken_goes_to_gdal(tmp_path: Path
         target.write(np.full((128, 128), 7, np.uint16), 1, window=rasterio.windows.Window(0, 0, 128, 128))
     image = image_of(path)
     assert image.inflater is not None
-    assert not image.inflater.read([(0, 0), (1, 1)], [np.empty((128, 128), np.uint16) for _ in range(2)])
+    assert image.inflater.fetch([(0, 0), (1, 1)]) is None
     parts = image.read(Window(0, 256, 0, 256), [], 0)
     assert sum(int(piece.astype(np.int64).sum()) for _, piece in parts.pieces) == 7 * 128 * 128
 
@@ -111,9 +116,10 @@ def test_a_block_that_was_never_written_or_is_broken_goes_to_gdal(tmp_path: Path
     broken.write_bytes(raw)
     image = image_of(broken)
     assert image.inflater is not None
-    assert not image.inflater.read([(0, 0)], [np.empty((128, 128), np.uint16)])
+    with pytest.raises(NotInflated):
+        list(image.read(Window(0, 128, 0, 128)).pieces)
     with pytest.raises(rasterio.errors.RasterioIOError):
-        image.read(Window(0, 128, 0, 128), [], 0)
+        image.read(Window(0, 128, 0, 128), inflate=False)
 
 
 def test_where_libdeflate_cannot_be_reached_gdal_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
