@@ -102,8 +102,8 @@ class EngineConfig:
     """Worker processes of a local cluster; default: one per core."""
     memory_limit_gb: float | None = None
     """Per worker; default: 90 % of the machine's memory shared out evenly."""
-    in_flight: int = 3
-    """Tiles in flight per worker."""
+    in_flight: int = 2
+    """Tiles in flight per worker: the one in work and the one after it, whose reads have begun."""
     retries: int = 2
     """Further attempts at a tile whose task failed or whose worker died."""
     flush_s: float = 5.0

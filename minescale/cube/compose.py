@@ -33,10 +33,13 @@ from minescale.sources.failures import ReadFailure
 from minescale.sources.probe import ProbeVerdict
 from minescale.sources.reader import PendingRead, Reader
 from minescale.sources.scenes import Layer, Scene, group_layers
+from minescale.sources.windows import centre_longitude
 from minescale.types import Reason
 
 LOOKS_BYTES = 16 << 20
 """Quality bands that are read together."""
+LOOKS_IN_FLIGHT = 2
+"""Groups of them on their way at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +196,7 @@ class _Attempt:
         self.bytes_read = self.requests = 0
         self.failures: tuple[ReadFailure, ...] = ()
         self.doubts: tuple[ProbeVerdict, ...] = ()
-        longitude = geobox.geographic_extent.centroid.coords[0][0] if scenes else 0.0
+        longitude = centre_longitude(geobox) if scenes else 0.0
         self._layers = group_layers(scenes, longitude)
         self._factor = native_factor(scenes, geobox, MASK) if self._masked(scenes) else 1
         self._looks = Looks(len(self._layers), zoom_out(geobox, self._factor).shape.yx)
@@ -214,8 +217,7 @@ class _Attempt:
     def advance(self) -> None:
         while self._looking and self._looking[0][1].done():
             self._take_look()
-        if not self._reads:
-            self._start_units(0, must=False)
+        self._start_units(0, must=False)
 
     def finish(self, meanwhile: Callable[[], None] | None = None) -> None:
         while self._looking:
@@ -260,7 +262,7 @@ class _Attempt:
         return [(list(which[i : i + size]), band) for i in range(0, len(which), size)]
 
     def _start_looks(self) -> None:
-        while self._to_look and len(self._looking) < IN_FLIGHT:
+        while self._to_look and len(self._looking) < LOOKS_IN_FLIGHT:
             which, band = self._to_look.pop(0)
             layers = [self._layers[i] for i in which]
             target, *ahead = (zoom_out(g, self._factor).pad(self._radius()) for g in (self.geobox, *self.ahead))

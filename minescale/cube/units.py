@@ -15,8 +15,11 @@ from minescale.cube.pieces import Piece, cut
 from minescale.kernels.composite import METHODS
 from minescale.sources.scenes import Layer, Scene, source_anchor
 
-IN_FLIGHT = 2
-"""Units of a tile, or groups of quality bands, on their way at a time, the one being worked on included."""
+IN_FLIGHT = 4
+"""Units of a tile on their way at a time, the one being worked on included: two bands take the cores less time than a
+distant store takes to answer. Where they are large, the budget of rooms allows fewer."""
+_PER_BUDGET = 2
+"""Units that fit into the budget of rooms, at least."""
 PIECEWISE = ("nearest",)
 """Resamplings that give a piece the pixels of its tile: GDAL's warps approximate positions anew for every target."""
 
@@ -40,8 +43,8 @@ class Unit:
 
 
 def most_pixels(layers: int, bands: int) -> int:
-    """Pixels of a piece of which all layers and bands fit into a room: ``IN_FLIGHT`` of them fill the budget."""
-    return rooms.BUDGET // IN_FLIGHT // (2 * layers * bands)
+    """Pixels of a piece of which all layers and bands fit into half of the budget of rooms."""
+    return rooms.BUDGET // _PER_BUDGET // (2 * layers * bands)
 
 
 def lay_out(

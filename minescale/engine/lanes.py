@@ -74,7 +74,8 @@ class Lanes(Generic[T]):
 
     def _far_half(self) -> deque[tuple[int, TileKey] | T]:
         longest = max(self._own.values(), key=len)
-        taken = [longest.pop() for _ in range((len(longest) + 1) // 2)]
+        # The first one is being read ahead by its worker: it goes only where nothing else is left.
+        taken = [longest.pop() for _ in range(max(len(longest) // 2, 1))]
         return deque(reversed(taken))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 from minescale.config import Config
 from minescale.cube import rooms
-from minescale.cube.compose import LOOKS_BYTES
+from minescale.cube.compose import LOOKS_BYTES, LOOKS_IN_FLIGHT
 from minescale.cube.pieces import cut
 from minescale.cube.units import IN_FLIGHT, PIECEWISE, most_pixels
 from minescale.errors import PlanTooLarge
@@ -93,7 +93,7 @@ def project_memory(
         reuse=config.read.reuse_mb * _MB,
         handles=int(IDLE_BYTES * HANDLE_OVERHEAD),
         # quality bands on their way or dilated, one bit for each look, and the states of the piece in work
-        states=(min(layers * mask_pixels, LOOKS_BYTES) * (IN_FLIGHT + 1) + layers * mask_pixels // 8) * _TILES
+        states=(min(layers * mask_pixels, LOOKS_BYTES) * (LOOKS_IN_FLIGHT + 1) + layers * mask_pixels // 8) * _TILES
         + used * piece // mask_factor**2,
         # two tiles have pieces on their way; one piece each they have even beyond the budget
         stack=min(IN_FLIGHT * _TILES * piece_bytes, max(rooms.BUDGET, _TILES * piece_bytes)),

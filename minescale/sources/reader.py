@@ -162,7 +162,7 @@ class Reader:
             )
         plan = [[(scene, *band_asset(scene, band)) for scene in layer.scenes] for layer in layers]
         geometry = Geometry(geobox, "nearest" if band == MASK else resampling, ahead)
-        jobs = [partial(self._read_layer, chain, geometry, out[i]) for i, chain in enumerate(plan)]
+        jobs = [(chain[0][2].href, partial(self._read_layer, chain, geometry, out[i])) for i, chain in enumerate(plan)]
         # A disk has no latency worth hiding, and more threads than cores only push each other out of the caches.
         near = all(handles.is_local(chain[0][2].href) for chain in plan)
         threads = min(self.config.threads, self.cores + 1) if near else self.config.threads

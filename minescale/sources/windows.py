@@ -78,6 +78,13 @@ def crs_text(geobox: GeoBox) -> str:
     return f"EPSG:{crs.epsg}" if crs.epsg else str(crs.to_wkt())
 
 
+def centre_longitude(geobox: GeoBox) -> float:
+    """Longitude of the geobox's centre, in degrees."""
+    rows, cols = geobox.shape.yx
+    x, y = geobox.affine * (cols / 2, rows / 2)
+    return float(_transformer(crs_text(geobox), "EPSG:4326").transform(x, y)[0])
+
+
 def same_grid(transform: Affine, geobox: GeoBox) -> tuple[int, int] | None:
     """(row, column) of the image pixel under the geobox's first pixel, where both share one lattice; else None.
 

@@ -24,7 +24,7 @@ from tests.trees import mosaic_digests
 
 pytestmark = pytest.mark.drill
 
-SETTINGS = {"grid.tile_size": 128, "store.chunk": 128, "engine.flush_s": 0.2, "engine.workers": 2}
+SETTINGS = {"grid.tile_size": 64, "store.chunk": 64, "engine.flush_s": 0.1, "engine.workers": 2}
 
 
 def _command(region: Region, out: Path) -> list[str]:
@@ -76,11 +76,11 @@ def test_killed_driver_resumes_to_the_same_bytes(
         driver.wait()
     assert (out / PLAN_FILE).exists()
     before = _tiles_done(out)
-    total = 81
-    assert 5 <= before < total
+    assert before >= 5
     done = subprocess.run(_command(small_region, out), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["report"]["done"] < total, "finished tiles are not run again"
+    again = json.loads(done.stdout)["report"]["done"]
+    assert 0 < again < _tiles_done(out), "finished tiles are not run again"
     assert mosaic_digests(out / "mosaic.zarr") == undisturbed
 
 

@@ -21,9 +21,9 @@ def test_only_a_worker_of_one_thread_begins_its_next_tile(
     submitted: list[Any] = []
     submit = engine._Execution._submit
 
-    def noting(self: Any, job: Any, *rest: Any) -> Any:
-        submitted.append(job)
-        return submit(self, job, *rest)
+    def noting(self: Any, jobs: Any, *rest: Any) -> Any:
+        submitted.extend(jobs)
+        return submit(self, jobs, *rest)
 
     monkeypatch.setattr(engine._Execution, "_submit", noting)
     with LocalCluster(
