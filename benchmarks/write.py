@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from children import run, tell
-from floor import plan_of, process_all
+from floor import close_files, plan_of, process_all
 
 SIZE, TILE = 2048, 1024
 CHUNKS = (256, 512, 1024)
@@ -46,7 +46,7 @@ def scan(catalog_of: str, folder: Path) -> dict[str, Any]:
     """In a child: scan the region, note when tiles are written and blocks decoded, and what writing costs by itself."""
     from minescale import synthetic
     from minescale.planning.plan import MOSAIC_FILE
-    from minescale.sources.handles import Image
+    from minescale.sources.inflate import Inflater
     from minescale.store.mosaic import Mosaic
     from minescale.store.template import create_mosaic
 
@@ -67,13 +67,13 @@ def scan(catalog_of: str, folder: Path) -> dict[str, Any]:
 
         setattr(owner, name, call)
 
-    def begin() -> None:
-        watch(Image, "_load", "decode")
-        watch(Mosaic, "write_tile", "write")
-
     plan = plan_of(str(region.catalog), catalog_of)
-    totals = process_all(plan, folder, warm=True, started=begin)
-    mosaic = Mosaic.open(folder / "scan" / MOSAIC_FILE)
+    process_all(plan, folder / "first")
+    close_files()
+    watch(Inflater, "inflate", "decode")
+    watch(Mosaic, "write_tile", "write")
+    totals = process_all(plan, folder / "second")
+    mosaic = Mosaic.open(folder / "second" / MOSAIC_FILE)
     tiles = [(key, mosaic.read_tile(0, key)) for key in mosaic.grid.tiles(0)]
     again = create_mosaic(folder / "again.zarr", mosaic.layout)
     cpu = time.process_time()

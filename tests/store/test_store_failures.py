@@ -44,10 +44,11 @@ def test_killed_writer_is_repaired_by_writing_again(tmp_path: Path, nth: int, sh
 
 @pytest.mark.drill
 def test_torn_flush_never_claims_more_than_it_has(tmp_path: Path) -> None:
-    layout, path = small_layout(), tmp_path / "m.zarr"
-    write_all(path, layout)
+    layout, path = small_layout(), tmp_path
     # Two levels and two periods: twelve chunks of the other columns, then the fine states, then the coarse ones.
     for nth, fine_done, coarse_done in ((5, 0, 0), (13, 0, 0), (15, 2, 0), (16, 2, 1)):
+        path = tmp_path / f"{nth}.zarr"  # what is in a store already is not written again
+        write_all(path, layout)
         assert child(path, "die_recording", nth).returncode == -9
         ledger = Ledger.open(path, "r")
         claimed = []
