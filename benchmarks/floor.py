@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -334,8 +335,10 @@ def transports(region: Any) -> Iterator[dict[str, str]]:
 def child(task: dict[str, Any]) -> dict[str, Any]:
     if task["what"] in DECODERS:
         from minescale.config import ReadConfig
+        from minescale.sources.handles import is_local
 
-        return floor(task["what"], json.loads(Path(task["windows"]).read_text()), ReadConfig().threads)
+        threads = (os.cpu_count() or 1) + 1 if is_local(task["catalog"]) else ReadConfig().threads
+        return floor(task["what"], json.loads(Path(task["windows"]).read_text()), threads)
     with tempfile.TemporaryDirectory() as folder:
         work = record if task["what"] == "record" else scan
         return work(task["catalog"], task["region"], Path(folder))
