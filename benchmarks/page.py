@@ -78,7 +78,7 @@ def floor(found: dict[str, Any], _: Path) -> str:
         for decoder in ("GDAL", "tifffile", "own")
         if runs.get(f"{decoder} file")
     }
-    beside = ", ".join(f"{ratio} by {decoder}" for decoder, ratio in ratios.items())
+    beside = ", ".join(f"{ratio} with {decoder}" for decoder, ratio in ratios.items())
     whole = statistics.median(v["cpu_s"] for v in scans)
     stages = {name: statistics.median(v["stages"].get(name, 0.0) for v in scans) / whole for name in scans[0]["stages"]}
     shares = sorted(stages.items(), key=lambda item: -item[1])
@@ -89,7 +89,7 @@ One process, from `floor.py`; *scan* is everything, the other rows only decode t
 
 {table(["", "wall s", "CPU s"], rows)}
 
-- CPU outside the model over the decode floor, decoded {beside}; *own* is the scan's own decoder.
+- CPU outside the model over the decode floor: {beside}; *own* is the scan's own decoder.
 - Bytes read over distinct blocks: {noted["bytes"] / noted["unique_bytes"]:.2f}
   (without the store of shared blocks {noted["touched_bytes"] / noted["unique_bytes"]:.2f}).
 - 60 ms before every answer: wall × {spread([f / n for f, n in zip(far, near, strict=True)], 2)}.

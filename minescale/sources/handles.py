@@ -91,10 +91,10 @@ class Image:
         grid = blocks(window, self.block_shape)
         held = reuse.take(self._key, grid) if budget else {}
         wanted = {block for other in ahead for block in blocks(other, self.block_shape)} if budget else set()
-        kept = [block for block in grid if block in wanted]
         if inflate and self.inflater and (found := self._inflated(self.inflater, window, grid, held, wanted, budget)):
             return found
         extent = self._extent(grid)
+        kept = [block for block in grid if block in wanted]
         if (not held and not kept) or extent.shape[0] * extent.shape[1] * _itemsize(self.dtype) > _WHOLE_BYTES:
             reuse.give_back(held.values(), budget)
             return Parts([(window, self._load(window, _room(window.shape, self.dtype)))], *self._cost(grid))

@@ -14,7 +14,7 @@ T = TypeVar("T")
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 _lines: dict[tuple[int, int, str], deque[tuple[Future[Any], Callable[[], Any]]]] = {}
 """Jobs by process, number of threads and name; the first of each line runs, or is about to."""
-_computing: dict[int, threading.Semaphore] = {}
+_computing: dict[tuple[int, int], threading.Semaphore] = {}
 _lock = threading.Lock()
 
 
@@ -76,7 +76,7 @@ def computing(threads: int) -> threading.Semaphore:
     More of them would only push each other's blocks out of the cores' caches.
     """
     with _lock:
-        return _computing.setdefault(threads, threading.Semaphore(threads))
+        return _computing.setdefault((os.getpid(), threads), threading.Semaphore(threads))
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from regions import BACKGROUND, IGNORE, MINE, Sample
 
-from minescale.models.unet import UNet, build_unet, scale
+from minescale.models.spec import ModelSpec, trained_range
+from minescale.models.unet import UNet, build_unet, default_halo, scale
 
 Pair = tuple[np.ndarray, np.ndarray]
 """uint16 (band, y, x) composite and uint8 (y, x) labels."""
@@ -136,3 +137,28 @@ def shift_decision(network: UNet, threshold: float) -> None:
     classes = network.head.out_channels // 4
     with torch.no_grad():
         network.head.bias.view(classes, 4)[1] -= float(np.log(threshold / (1 - threshold)))
+
+
+def network_spec(
+    name: str, version: str, options: Mapping[str, Any], mean: tuple, std: tuple, training: Mapping[str, Any], text: str
+) -> ModelSpec:
+    """What a package says of one of both networks; ``options`` are its part of the configuration."""
+    return ModelSpec(
+        name=name,
+        version=version,
+        family="unet",
+        bands=tuple(options["bands"]),
+        resolution=float(options["resolution"]),
+        resolutions=trained_range(options["resolution"]),
+        classes=("background", "mine"),
+        target="mine",
+        threshold=0.5,
+        patch=options["patch"],
+        halo=default_halo(options["depth"]),
+        mean=mean,
+        std=std,
+        hyperparameters={"width": options["width"], "depth": options["depth"]},
+        training=training,
+        licence="Apache-2.0",
+        description=text,
+    )

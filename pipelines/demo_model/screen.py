@@ -16,8 +16,8 @@ from scipy.special import expit, logit
 
 from minescale.models.package import write_package
 from minescale.models.predictor import Predictor, load_predictor
-from minescale.models.spec import ModelSpec, trained_range
-from minescale.models.unet import UNet, default_halo, state_arrays
+from minescale.models.spec import ModelSpec
+from minescale.models.unet import UNet, state_arrays
 from minescale.models.windows import predict_tile
 from minescale.outputs.evaluation import SYNTHETIC_LABEL
 from minescale.planning.calibration import Calibration, area_threshold
@@ -37,7 +37,8 @@ def make_screen(config: Mapping[str, Any], work: Path, out: Path) -> None:
     network, history = fit.train_unet(
         pairs, options, mean, std, config["seed"], fit.screen_loss(options["mine_weight"])
     )
-    spec = screen_spec(options, mean, std, provenance(train))
+    text = "Coarse level of the package demo: 80 m, trained on synthetic regions only."
+    spec = fit.network_spec("demo-screen", "2.0.0", options, mean, std, provenance(train), text)
     calibration = calibrate(config, spec, network, work)
     spec = spec.replace(keep_threshold=calibration.threshold)
     draft = load_predictor(write_package(work / "final-screen", spec, state_arrays(network), "draft", {}))
@@ -50,28 +51,6 @@ def make_screen(config: Mapping[str, Any], work: Path, out: Path) -> None:
         state_arrays(network),
         screen_card(config, calibration, scores),
         {"calibration": calibrated, "test": scores, "training": {"loss_every_50_steps": history, "config": config}},
-    )
-
-
-def screen_spec(options: Mapping[str, Any], mean: tuple, std: tuple, training: Mapping[str, Any]) -> ModelSpec:
-    return ModelSpec(
-        name="demo-screen",
-        version="2.0.0",
-        family="unet",
-        bands=tuple(options["bands"]),
-        resolution=float(options["resolution"]),
-        resolutions=trained_range(options["resolution"]),
-        classes=("background", "mine"),
-        target="mine",
-        threshold=0.5,
-        patch=options["patch"],
-        halo=default_halo(options["depth"]),
-        mean=mean,
-        std=std,
-        hyperparameters={"width": options["width"], "depth": options["depth"]},
-        training=training,
-        licence="Apache-2.0",
-        description="Coarse level of the package demo: 80 m, trained on synthetic regions only.",
     )
 
 

@@ -19,9 +19,9 @@ from screen import make_screen
 from minescale.kernels.indices import evaluate, expression_of
 from minescale.models.package import BUILTIN, ModelPackage, write_package
 from minescale.models.predictor import Predictor, load_predictor
-from minescale.models.spec import ModelSpec, trained_range
+from minescale.models.spec import ModelSpec
 from minescale.models.symbols import band_symbols
-from minescale.models.unet import default_halo, state_arrays
+from minescale.models.unet import state_arrays
 from minescale.models.windows import predict_tile
 from minescale.outputs.evaluation import SYNTHETIC_LABEL, score_map
 from minescale.store.codes import PROBABILITY_FILL, PROBABILITY_STEPS, encode_probability
@@ -60,7 +60,8 @@ def make_unet(config: Mapping[str, Any], work: Path, out: Path) -> None:
     mean, std = fit.band_statistics(pairs)
     network, history = fit.train_unet(pairs, config["unet"], mean, std, seed)
     log.info("U-Net loss: %s", history)
-    spec = unet_spec(config, train, mean, std)
+    text = "Small U-Net trained on synthetic regions only: it shows the machinery, no skill on real scenes."
+    spec = fit.network_spec("demo", "1.0.0", config["unet"], mean, std, provenance(train), text)
     draft = write_package(work / "draft", spec, state_arrays(network), "draft", {})
     threshold = best_threshold(load_predictor(draft, "cpu"), validate)
     fit.shift_decision(network, threshold)
@@ -73,29 +74,6 @@ def make_unet(config: Mapping[str, Any], work: Path, out: Path) -> None:
     facts = {"prevalence": prevalence, "threshold": threshold, "scores": scores}
     training = {"loss_every_50_steps": history, "validation_threshold": threshold, "config": config}
     write_package(out, spec, state_arrays(network), card(CARD, facts), {"test": scores, "training": training})
-
-
-def unet_spec(config: Mapping[str, Any], train: Sequence[Sample], mean: tuple, std: tuple) -> ModelSpec:
-    options = config["unet"]
-    return ModelSpec(
-        name="demo",
-        version="1.0.0",
-        family="unet",
-        bands=tuple(options["bands"]),
-        resolution=float(options["resolution"]),
-        resolutions=trained_range(options["resolution"]),
-        classes=("background", "mine"),
-        target="mine",
-        threshold=0.5,
-        patch=options["patch"],
-        halo=default_halo(options["depth"]),
-        mean=mean,
-        std=std,
-        hyperparameters={"width": options["width"], "depth": options["depth"]},
-        training=provenance(train),
-        licence="Apache-2.0",
-        description="Small U-Net trained on synthetic regions only: it shows the machinery, no skill on real scenes.",
-    )
 
 
 def predict_fine(predictor: Predictor, sample: Sample) -> np.ndarray:

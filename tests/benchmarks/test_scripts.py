@@ -32,6 +32,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("results")
 
 
+def quick(name: str, folder: Path) -> Found:
+    script(f"{name}.py", "--quick", "--json", folder / f"{name}.json")
+    return json.loads((folder / f"{name}.json").read_text())
+
+
 @pytest.fixture(scope="module")
 def idioms(small_region: object, folder: Path) -> Found:
     file = folder / "idioms.json"
@@ -55,32 +60,27 @@ def scale(folder: Path) -> Found:
 
 @pytest.fixture(scope="module")
 def kernels(folder: Path) -> Found:
-    script("kernels.py", "--quick", "--json", folder / "kernels.json")
-    return json.loads((folder / "kernels.json").read_text())
+    return quick("kernels", folder)
 
 
 @pytest.fixture(scope="module")
 def inference(folder: Path) -> Found:
-    script("inference.py", "--quick", "--json", folder / "inference.json")
-    return json.loads((folder / "inference.json").read_text())
+    return quick("inference", folder)
 
 
 @pytest.fixture(scope="module")
 def write(small_region: object, folder: Path) -> Found:
-    script("write.py", "--quick", "--json", folder / "write.json")
-    return json.loads((folder / "write.json").read_text())
+    return quick("write", folder)
 
 
 @pytest.fixture(scope="module")
 def memory(small_region: object, folder: Path) -> Found:
-    script("memory.py", "--quick", "--json", folder / "memory.json")
-    return json.loads((folder / "memory.json").read_text())
+    return quick("memory", folder)
 
 
 @pytest.fixture(scope="module")
 def cost(small_region: object, folder: Path) -> Found:
-    script("cost.py", "--quick", "--json", folder / "cost.json")
-    return json.loads((folder / "cost.json").read_text())
+    return quick("cost", folder)
 
 
 @pytest.fixture(scope="module")
