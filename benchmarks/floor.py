@@ -4,11 +4,12 @@
 
 One process scans a synthetic region with the cheap model, tile after tile, and notes every window that it decodes.
 The floor is the decode of exactly these windows by one process of as many threads: no placement, no composite, no
-model, no write. Both run alternately, each in a fresh process, on local files and over HTTP from loopback with and
-without a delay before every answer; measured is the second pass of a process, with files closed in between, because
-a country's worker does thousands of tiles in the memory that the first ones took. CPU time is the process's own;
-stages are CPU seconds of the threads inside them. ``tifffile`` (with imagecodecs) is measured beside GDAL where it is
-installed.
+model, no write (`decoders.py`; ``tifffile`` with imagecodecs where it is installed). Both run alternately, each in a
+fresh process, on local files and over HTTP from loopback with and without a delay before every answer; measured is
+the second pass of a process, with files closed in between, because a country's worker does thousands of tiles in the
+memory that the first ones took. The same scan by a Dask worker per core (*workers*) shows what latency costs a run: a
+process of two cores needs twice as much on its way. CPU time is the process's own, or the workers'; stages are CPU
+seconds of the threads inside them.
 """
 
 from __future__ import annotations
@@ -23,29 +24,24 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from children import run, tell
+from decoders import DECODERS, floor
 from serve import Server
 
 DELAYS_MS = (0, 60)
-DECODERS = ("GDAL", "tifffile", "own")
-"""`own` is the reader's: GDAL's file layer, libdeflate and the kernel that sums differences."""
-OPEN_FILES = 32
-"""Open files per thread of the floor, as many as the reader keeps."""
 
 
-def plan_of(catalog: str, spec_name: str) -> Any:
+def plan_of(catalog: str, spec_name: str, cluster: str = "local") -> Any:
     from minescale import api, synthetic
     from minescale.config import load_config
 
     region = synthetic.ensure_region(getattr(synthetic, spec_name))
     wanted = api.request(catalog=catalog, bbox=region.bbox, datetime=region.period, model="baseline")
-    return api.plan(wanted, load_config(overrides={"pyramid.mode": "off"}))
+    return api.plan(wanted, load_config(overrides={"pyramid.mode": "off", "engine.cluster": cluster}))
 
 
 def process_all(plan: Any, folder: Path) -> dict[str, float]:
@@ -187,6 +183,7 @@ def scan(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
     """A timed scan, with the CPU seconds of its stages, after another one in the same process."""
     from minescale.cube import compose
     from minescale.engine import task
+    from minescale.engine.context import settle
     from minescale.kernels import masking
     from minescale.sources import handles, inflate, placement
     from minescale.sources.reader import Reader
@@ -195,6 +192,7 @@ def scan(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
     plan = plan_of(catalog, spec)
     first = process_all(plan, folder / "first")
     close_files()
+    settle()  # as a worker process does when it has loaded a run
     meter = StageMeter()
     meter.watch(handles.Image, "_load", "decode")
     meter.watch(inflate.Inflater, "fetch", "decode")
@@ -221,102 +219,33 @@ def scan(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
     return {**totals, "stages": stages, "first_cpu_s": first["cpu_s"], "first_wall_s": first["wall_s"]}
 
 
-def floor(decoder: str, windows: list[list[Any]], threads: int) -> dict[str, float]:
-    """Decode the windows, each file's by one thread."""
-    by_file: dict[str, list[list[Any]]] = defaultdict(list)
-    for window in windows:
-        by_file[window[0]].append(window)
-    shares: list[list[list[Any]]] = [[] for _ in range(threads)]
-    for number, file in enumerate(sorted(by_file)):
-        shares[number % threads].extend(by_file[file])
-    from minescale.engine.heap import keep_freed_memory
+def scan_on_workers(catalog: str, spec: str, folder: Path) -> dict[str, float]:
+    """A timed scan by a Dask worker process per core, after another one on the same workers."""
+    from distributed import Client, LocalCluster
 
-    keep_freed_memory()
-    read = {"GDAL": _read_gdal, "tifffile": _read_tifffile, "own": _read_own}[decoder]
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in range(2):  # the second pass counts, as it does for the scan
-            wall, cpu = time.perf_counter(), time.process_time()
-            decoded = sum(pool.map(read, shares))
-            found = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
-    return {**found, "decoded_bytes": float(decoded)}
+    from minescale.engine.run import run_plan
+    from minescale.planning.run_dir import RunDir
 
-
-def _read_gdal(windows: list[list[Any]]) -> int:
-    import rasterio
-    from rasterio.windows import Window
-
-    from minescale.config import ReadConfig
-    from minescale.sources.access import Access
-
-    # The scan's own settings: with GDAL's default cache of a twentieth of the memory, every block costs page faults.
-    Access.capture(ReadConfig()).hold()
-    decoded = 0
-    room = np.empty(0, np.uint8)
-    opened: dict[tuple[str, int | None], Any] = {}
-    for href, overview, row0, row1, col0, col1 in windows:
-        if (href, overview) not in opened:
-            while len(opened) >= OPEN_FILES:
-                opened.pop(next(iter(opened))).close()
-            options = {} if overview is None else {"overview_level": overview}
-            opened[href, overview] = rasterio.open(href, **options)
-        source, rows, cols = opened[href, overview], row1 - row0, col1 - col0
-        size = rows * cols * np.dtype(source.dtypes[0]).itemsize
-        if room.size < size:
-            room = np.empty(size, np.uint8)
-        pixels = room[:size].view(source.dtypes[0]).reshape(rows, cols)
-        source.read(1, window=Window(col0, row0, cols, rows), out=pixels)
-        decoded += pixels.nbytes
-    for dataset in opened.values():
-        dataset.close()
-    return decoded
-
-
-def _read_own(windows: list[list[Any]]) -> int:
-    from minescale.config import ReadConfig
-    from minescale.sources import handles
-    from minescale.sources.access import Access
-    from minescale.sources.windows import Window, blocks
-
-    Access.capture(ReadConfig()).hold()
-    decoded = 0
-    room = np.empty(0, np.uint8)
-    for href, overview, *rows_cols in windows:
-        with handles.borrowed(href) as file:
-            image = file.image(overview, lambda href=href: href)  # type: ignore[misc]
-            grid = blocks(Window(*rows_cols), image.block_shape)
-            size = image.block_shape[0] * image.block_shape[1] * np.dtype(image.dtype).itemsize
-            if room.size < size:
-                room = np.empty(size, np.uint8)
-            block = room[:size].view(image.dtype).reshape(image.block_shape)
-            assert image.inflater is not None
-            packed = image.inflater.fetch(grid)
-            assert packed is not None
-            for where in grid:
-                image.inflater.inflate(packed, where, block)
-            decoded += size * len(grid)
-    return decoded
-
-
-def _read_tifffile(windows: list[list[Any]]) -> int:
-    import tifffile
-
-    decoded = 0
-    file, name = None, ""
-    for href, overview, row0, row1, col0, col1 in windows:
-        if href != name:
-            file, name = tifffile.TiffFile(href), href
-        assert file is not None
-        pages = [page for page in file.pages if page.is_tiled]
-        page = pages[0 if overview is None else overview + 1]
-        across = -(-page.imagewidth // page.tilewidth)
-        for row in range(row0 // page.tilelength, -(-row1 // page.tilelength)):
-            for col in range(col0 // page.tilewidth, -(-col1 // page.tilewidth)):
-                number = row * across + col
-                file.filehandle.seek(page.dataoffsets[number])
-                stored = file.filehandle.read(page.databytecounts[number])
-                pixels, _, _ = page.decode(stored, number)
-                decoded += 0 if pixels is None else pixels.nbytes
-    return decoded
+    workers = os.cpu_count() or 1
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=40,
+            preload=["minescale.engine.worker_setup"],
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        plan = plan_of(catalog, spec, cluster.scheduler_address)
+        for name in ("first", "second"):
+            client.run(close_files)
+            out = RunDir(str(folder / name))
+            out.save_plan(plan)
+            wall = time.perf_counter()
+            report = run_plan(plan, out)
+            wall = time.perf_counter() - wall
+    return {"wall_s": wall, "cpu_s": report.cpu_seconds, "bytes": report.bytes_read, "workers": workers}
 
 
 @contextmanager
@@ -340,7 +269,7 @@ def child(task: dict[str, Any]) -> dict[str, Any]:
         threads = (os.cpu_count() or 1) + 1 if is_local(task["catalog"]) else ReadConfig().threads
         return floor(task["what"], json.loads(Path(task["windows"]).read_text()), threads)
     with tempfile.TemporaryDirectory() as folder:
-        work = record if task["what"] == "record" else scan
+        work = {"record": record, "scan": scan, "workers": scan_on_workers}[task["what"]]
         return work(task["catalog"], task["region"], Path(folder))
 
 
@@ -368,7 +297,7 @@ def main() -> None:
             results.setdefault("amplification", noted)
         for number in range(args.rounds):
             for transport, catalog in catalogs.items():
-                for what in ("scan", *decoders):
+                for what in ("scan", "workers", *decoders):
                     if what == "tifffile" and transport != "file":
                         continue
                     task = {"what": what, "catalog": catalog, "region": args.region}
@@ -405,8 +334,13 @@ def report(results: dict[str, Any]) -> None:
     whole = statistics.median(run["cpu_s"] for run in scans)
     shares = {name: statistics.median(run["stages"].get(name, 0.0) for run in scans) for name in scans[0]["stages"]}
     print("stages: " + ", ".join(f"{name} {value / whole:.1%}" for name, value in sorted(shares.items(), key=_largest)))
-    near, far = (statistics.median(r["wall_s"] for r in runs[f"scan http {ms} ms"]) for ms in DELAYS_MS)
-    print(f"{DELAYS_MS[1]} ms before every answer: wall x {far / near:.2f}")
+    for name, who in (("scan", "one process"), ("workers", "a Dask worker per core")):
+        far, near = (runs[f"{name} http {ms} ms"] for ms in reversed(DELAYS_MS))
+        ratio = sorted(a["wall_s"] / b["wall_s"] for a, b in zip(far, near, strict=True))
+        found = f"{statistics.median(ratio):.2f} [{ratio[0]:.2f}, {ratio[-1]:.2f}]"
+        print(f"{DELAYS_MS[1]} ms before every answer, {who}: wall x {found}")
+    read = [run["bytes"] / noted["unique_bytes"] for run in runs["workers file"]]
+    print(f"workers read {statistics.median(read):.2f} x the distinct blocks")
 
 
 def _largest(item: tuple[str, float]) -> float:

@@ -82,17 +82,24 @@ def floor(found: dict[str, Any], _: Path) -> str:
     whole = statistics.median(v["cpu_s"] for v in scans)
     stages = {name: statistics.median(v["stages"].get(name, 0.0) for v in scans) / whole for name in scans[0]["stages"]}
     shares = sorted(stages.items(), key=lambda item: -item[1])
-    near, far = ([v["wall_s"] for v in runs[f"scan http {ms} ms"]] for ms in (0, 60))
+    late = {
+        name: spread([a["wall_s"] / b["wall_s"] for a, b in zip(runs[f"{name} http 60 ms"], near, strict=True)], 2)
+        for name in ("workers", "scan")
+        for near in (runs[f"{name} http 0 ms"],)
+    }
+    seams = spread([v["bytes"] / noted["unique_bytes"] for v in runs["workers file"]], 2)
     return f"""## Beside the plain decode of the same windows
 
-One process, from `floor.py`; *scan* is everything, the other rows only decode the windows that the scan decodes.
+From `floor.py`: *scan* is one process that does everything, *workers* the same by a Dask worker of one thread per
+core; the other rows are one process that only decodes the windows that the scan decodes.
 
 {table(["", "wall s", "CPU s"], rows)}
 
 - CPU outside the model over the decode floor: {beside}; *own* is the scan's own decoder.
-- Bytes read over distinct blocks: {noted["bytes"] / noted["unique_bytes"]:.2f}
-  (without the store of shared blocks {noted["touched_bytes"] / noted["unique_bytes"]:.2f}).
-- 60 ms before every answer: wall × {spread([f / n for f, n in zip(far, near, strict=True)], 2)}.
+- Bytes read over distinct blocks: {noted["bytes"] / noted["unique_bytes"]:.2f} by one process
+  (without the store of shared blocks {noted["touched_bytes"] / noted["unique_bytes"]:.2f}), {seams} by the workers,
+  which meet at many seams on so few tiles.
+- 60 ms before every answer: wall × {late["workers"]} on the workers, × {late["scan"]} in one process.
 
 {table(["stage", "share of CPU"], [[name, f"{share:.1%}"] for name, share in shares])}
 """

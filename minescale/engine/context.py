@@ -5,8 +5,10 @@ Jobs travel as a few numbers; everything heavy is loaded once per process from t
 
 from __future__ import annotations
 
+import gc
 import threading
 from dataclasses import dataclass, field
+from typing import Any
 
 from minescale.cube.compose import Composing
 from minescale.engine.heap import keep_freed_memory
@@ -66,20 +68,40 @@ def _load(run_dir: str, run_id: str, access: Access) -> WorkerContext:
             "the worker runs another version of minescale or sees another plan", got=plan.run_id, expected=run_id
         )
     keep_freed_memory()
-    return WorkerContext(
+    context = WorkerContext(
         plan=plan,
         mosaic=Mosaic.open(folder.path(MOSAIC_FILE), mode="r+"),
         reader=Reader(access, plan.config.read, cores=_threads()),
         packages=level_packages(plan),
     )
+    if _own_process():
+        settle()
+    return context
+
+
+def settle() -> None:
+    """Take what is there now, a country's scenes and all that was imported, out of garbage collections: it stays."""
+    gc.collect()
+    gc.freeze()
 
 
 def _threads() -> int | None:
     """Threads of this Dask worker, which is one of several on its machine; None elsewhere."""
+    worker = _worker()
+    return worker.state.nthreads if worker else None
+
+
+def _own_process() -> bool:
+    """Whether a nanny started this process as a worker, so that nothing else lives in it."""
+    worker = _worker()
+    return worker is not None and worker.nanny is not None
+
+
+def _worker() -> Any:
     from distributed import get_worker
 
     try:
-        return get_worker().state.nthreads
+        return get_worker()
     except ValueError:
         return None
 

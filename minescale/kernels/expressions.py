@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,10 +71,9 @@ def evaluate(
     UsageError
         for anything else than arithmetic, unknown names, or arrays of several shapes.
     """
-    tree = parse(expression)
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    tree, names = _read(expression)
     values: dict[str, NDArray] = {}
-    for name in sorted(names):
+    for name in names:
         if name in symbols:
             values[name] = np.asarray(symbols[name], np.float32)
         elif name in (constants or {}) or name in CONSTANTS:
@@ -92,6 +92,13 @@ def evaluate(
         result = _compute(tree, values)
     shape = next(iter(shapes), ())
     return np.array(np.broadcast_to(result, shape), np.float32)
+
+
+@lru_cache(maxsize=256)
+def _read(expression: str) -> tuple[ast.expr, tuple[str, ...]]:
+    """Tree and names, sorted: an index is computed for every block of a scan."""
+    tree = parse(expression)
+    return tree, tuple(sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}))
 
 
 def parse(expression: str) -> ast.expr:

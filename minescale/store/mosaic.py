@@ -15,6 +15,7 @@ from minescale.errors import OutputMismatch, StoreError, UsageError
 from minescale.grid import MosaicGrid
 from minescale.kernels.resample import repeat
 from minescale.store.backend import RESUME, open_array, open_root, storing
+from minescale.store.chunks import write_whole
 from minescale.store.codes import FINE_CODES, LEVEL, LEVEL_FILL, REASON, REASON_FILL, codes_of
 from minescale.store.layout import MosaicLayout
 from minescale.types import TileKey
@@ -125,8 +126,8 @@ class Mosaic:
         if self.mode == "r":
             raise StoreError(f"mosaic {self.path} is open for reading", fix='Mosaic.open(path, "r+")')
         with storing(self.path, f"write tile {key} of period {time}"):
-            for code in codes_of(key.level):
-                self._arrays[key.level, code.name][where] = getattr(tile, code.name)
+            codes = codes_of(key.level)
+            write_whole([(self._arrays[key.level, code.name], getattr(tile, code.name)) for code in codes], where)
 
     def read_tile(self, time: int, key: TileKey) -> TileArrays:
         """Read one tile; what was never written comes as the fill values.

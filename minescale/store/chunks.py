@@ -1,0 +1,80 @@
+"""Whole chunks of several arrays, encoded where they were made and stored together.
+
+Zarr's own assignment sends every chunk through its event loop and two thread pools, once for each codec and once for
+the store: of a tile's 16 small chunks that costs as much again as encoding and writing them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import zarr
+from numcodecs.zstd import Zstd
+from numpy.typing import NDArray
+from zarr.abc.store import Store
+from zarr.codecs import BytesCodec, ZstdCodec
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+Place = tuple[int, slice, slice]
+"""(time, y, x) of a window that begins and ends with chunks, or ends with the array."""
+
+
+def write_whole(arrays: Sequence[tuple[zarr.Array, NDArray[Any]]], where: Place) -> None:
+    """``array[where] = values`` for each array and its (y, x) values: the same keys and the same bytes.
+
+    Arrays are (time, y, x) with chunks (1, n, n), and ``where`` is made of whole chunks. A chunk of nothing but fill
+    values is not stored. Arrays that are stored in another way than as chunks of zstd (in shards) go through Zarr.
+    """
+    writes: list[tuple[Store, str, bytes | None]] = []
+    for array, values in arrays:
+        codec = _compression(array)
+        if codec is None:
+            array[where] = values
+            continue
+        for key, chunk in _chunks(array, values, where):
+            empty = (chunk == array.fill_value).all()
+            writes.append((array.store, key, None if empty else codec.encode(chunk)))
+    if writes:
+        sync(_store(writes))
+
+
+async def _store(writes: Sequence[tuple[Store, str, bytes | None]]) -> None:
+    """All at once; a failure is raised when none is on its way any more."""
+    buffer = default_buffer_prototype().buffer
+    steps = (
+        store.delete(key) if packed is None else store.set(key, buffer.from_bytes(packed))
+        for store, key, packed in writes
+    )
+    for outcome in await asyncio.gather(*steps, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+def _compression(array: zarr.Array) -> Zstd | None:
+    """The codec of an array whose chunks are values as they lie in memory, packed by zstd; else None."""
+    codecs = getattr(array.metadata, "codecs", ())
+    match codecs:
+        case (BytesCodec() as order, ZstdCodec(level=level, checksum=checksum)):
+            native = order.endian is None or order.endian.value == sys.byteorder
+            return Zstd(level=level, checksum=checksum) if native else None
+        case _:
+            return None
+
+
+def _chunks(array: zarr.Array, values: NDArray[Any], where: Place) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Key and pixels (1, n, n) of every chunk; what reaches past the array's end is filled."""
+    time, rows, cols = where
+    _, height, width = array.chunks
+    for y in range(rows.start, rows.stop, height):
+        for x in range(cols.start, cols.stop, width):
+            part = values[y - rows.start : y - rows.start + height, x - cols.start : x - cols.start + width]
+            chunk = np.ascontiguousarray(part)
+            if chunk.shape != (height, width):
+                chunk = np.full((height, width), array.fill_value, array.dtype)
+                chunk[: part.shape[0], : part.shape[1]] = part
+            yield f"{array.path}/{array.metadata.encode_chunk_key((time, y // height, x // width))}", chunk
