@@ -106,8 +106,8 @@ class EngineConfig:
     """Tiles in flight per worker: the one in work and the one after it, whose reads have begun."""
     retries: int = 2
     """Further attempts at a tile whose task failed or whose worker died."""
-    flush_s: float = 5.0
-    """Seconds between ledger flushes."""
+    flush_s: float = 10.0
+    """Seconds between ledger flushes: what a kill makes a run do again, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

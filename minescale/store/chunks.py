@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,20 +24,21 @@ Place = tuple[int, slice, slice]
 """(time, y, x) of a window that begins and ends with chunks, or ends with the array."""
 
 
-def write_whole(arrays: Sequence[tuple[zarr.Array, NDArray[Any]]], where: Place) -> None:
-    """``array[where] = values`` for each array and its (y, x) values: the same keys and the same bytes.
+def write_whole(parts: Iterable[tuple[zarr.Array, Place, NDArray[Any]]]) -> None:
+    """``array[where] = values`` for every part (array, where, values), in any order: the same keys, the same bytes.
 
-    Arrays are (time, y, x) with chunks (1, n, n), and ``where`` is made of whole chunks. A chunk of nothing but fill
-    values is not stored. Arrays that are stored in another way than as chunks of zstd (in shards) go through Zarr.
+    Arrays are (time, y, x) with chunks (1, n, n), ``where`` is made of whole chunks, ``values`` are (y, x). A chunk of
+    nothing but fill values is not stored. Arrays that are stored in another way than as chunks of zstd (in shards) go
+    through Zarr. After a failure each chunk is as it was, or new.
     """
     writes: list[tuple[Store, str, bytes | None]] = []
-    for array, values in arrays:
+    for array, where, values in parts:
         codec = _compression(array)
         if codec is None:
             array[where] = values
             continue
         for key, chunk in _chunks(array, values, where):
-            empty = (chunk == array.fill_value).all()
+            empty = _all_fill(chunk, array.fill_value)
             writes.append((array.store, key, None if empty else codec.encode(chunk)))
     if writes:
         sync(_store(writes))
@@ -66,8 +67,13 @@ def _compression(array: zarr.Array) -> Zstd | None:
             return None
 
 
+def _all_fill(chunk: NDArray[Any], fill: Any) -> bool:
+    same = np.isnan(chunk) if chunk.dtype.kind == "f" and np.isnan(fill) else chunk == fill
+    return bool(same.all())
+
+
 def _chunks(array: zarr.Array, values: NDArray[Any], where: Place) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Key and pixels (1, n, n) of every chunk; what reaches past the array's end is filled."""
+    """Key and values (n, n) of every chunk; what reaches past the array's end is filled."""
     time, rows, cols = where
     _, height, width = array.chunks
     for y in range(rows.start, rows.stop, height):

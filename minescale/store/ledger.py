@@ -12,7 +12,7 @@ import enum
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, cast
@@ -23,6 +23,7 @@ import zarr
 
 from minescale.errors import StoreError, UsageError
 from minescale.store.backend import open_array, open_root, storing
+from minescale.store.chunks import Place, write_whole
 from minescale.types import TileKey
 
 LEDGER_CHUNK = 128
@@ -199,7 +200,7 @@ class Ledger:
             self._dirty.update(
                 (column == "state", level, column, t, y, x)
                 for t, y, x in product(times, rows, cols)
-                if changed[_where(t, y, x)].any()
+                if changed[t, *_rows_cols(y, x)].any()
             )
 
     def flush(self) -> int:
@@ -212,13 +213,14 @@ class Ledger:
                 # Non-state first; then states, finest level first.
                 blocks = sorted(self._dirty)
                 self._dirty.clear()
-                copies = [self._values[level, name][_where(t, y, x)].copy() for _, level, name, t, y, x in blocks]
+                copies = {block: self._values[block[1:3]][_place(block)].copy() for block in blocks}
             written = 0
             try:
                 with storing(self.path, "write the ledger"):
-                    for (_, level, name, t, y, x), values in zip(blocks, copies, strict=True):
-                        self._arrays[level, name][_where(t, y, x)] = values
-                        written += 1
+                    for _, group in groupby(blocks, key=lambda block: (block[0], block[0] * block[1])):
+                        together = list(group)
+                        write_whole((self._arrays[block[1:3]], _place(block), copies[block]) for block in together)
+                        written += len(together)
             finally:
                 with self._lock:
                     self._dirty.update(blocks[written:])
@@ -250,6 +252,11 @@ class Ledger:
         return found
 
 
-def _where(time: int, y: int, x: int) -> tuple[slice, slice, slice]:
+def _place(block: _Block) -> Place:
+    *_, time, y, x = block
+    return (time, *_rows_cols(y, x))
+
+
+def _rows_cols(y: int, x: int) -> tuple[slice, slice]:
     n = LEDGER_CHUNK
-    return slice(time, time + 1), slice(y * n, (y + 1) * n), slice(x * n, (x + 1) * n)
+    return slice(y * n, (y + 1) * n), slice(x * n, (x + 1) * n)

@@ -126,8 +126,9 @@ class Mosaic:
         if self.mode == "r":
             raise StoreError(f"mosaic {self.path} is open for reading", fix='Mosaic.open(path, "r+")')
         with storing(self.path, f"write tile {key} of period {time}"):
-            codes = codes_of(key.level)
-            write_whole([(self._arrays[key.level, code.name], getattr(tile, code.name)) for code in codes], where)
+            write_whole(
+                (self._arrays[key.level, code.name], where, getattr(tile, code.name)) for code in codes_of(key.level)
+            )
 
     def read_tile(self, time: int, key: TileKey) -> TileArrays:
         """Read one tile; what was never written comes as the fill values.

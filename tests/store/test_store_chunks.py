@@ -21,7 +21,12 @@ def group_of(folder: Path, shape: tuple[int, int], **options: object) -> list[za
     settings_ = {"chunks": (1, 8, 8), "compressors": [ZstdCodec(level=3)], **options}
     return [
         group.create_array(name, shape=(2, *shape), dtype=dtype, fill_value=fill, **settings_)  # type: ignore[arg-type]
-        for name, dtype, fill in (("a", "uint8", 255), ("b", "uint16", 65535), ("c", "uint8", 0))
+        for name, dtype, fill in (
+            ("a", "uint8", 255),
+            ("b", "uint16", 65535),
+            ("c", "float32", np.nan),
+            ("d", "int64", 0),
+        )
     ]
 
 
@@ -48,7 +53,7 @@ def test_files_equal_zarrs(
                 image[rng.random(shape) < 0.2] = array.fill_value
                 image[: rng.integers(0, shape[0] + 1)] = array.fill_value  # whole empty chunks too
                 values.append(image[rows, cols])
-            write_whole(list(zip(ours, values, strict=True)), (time, rows, cols))
+            write_whole((array, (time, rows, cols), image) for array, image in zip(ours, values, strict=True))
             for array, image in zip(theirs, values, strict=True):
                 array[time, rows, cols] = image
             assert files_of(Path(folder, "ours")) == files_of(Path(folder, "theirs"))
@@ -69,7 +74,7 @@ def test_other_arrays_go_through_zarr(tmp_path: Path, options: dict[str, object]
     ours, theirs = (group_of(tmp_path / name, (32, 32), **options) for name in ("ours", "theirs"))
     image = np.arange(1024).reshape(32, 32)
     where = (1, slice(0, 32), slice(0, 32))
-    write_whole([(array, image.astype(array.dtype)) for array in ours], where)
+    write_whole((array, where, image.astype(array.dtype)) for array in ours)
     for array in theirs:
         array[where] = image.astype(array.dtype)
     assert files_of(tmp_path / "ours") == files_of(tmp_path / "theirs")
