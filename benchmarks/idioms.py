@@ -10,7 +10,8 @@ the JIT are warm before the clock starts.
 Figures count only if the variant's output agrees with ours: to one code of 0.004 on every pixel whose scenes all
 lie on the mosaic's grid; and where scenes of another zone are warped, to within what ours holds in the pixel and its
 eight neighbours on 99.9 % of pixels, because GDAL's warp places pixels to an eighth of a pixel and so takes the
-neighbour of some (ours are exact). The run ends with an error where one does not.
+neighbour of some. Who is right there is decided by `referee.py`, which works out single pixels exactly: all of ours
+must equal its answer. The run ends with an error where one does not.
 
 Wall is elapsed time; CPU, peak memory (sum of resident sets) and bytes (``rchar``: what read calls returned) are
 taken over the process tree.
@@ -304,6 +305,8 @@ def run_one(variant: str, case: Case, out: str) -> dict[str, float]:
     return {"wall_s": meter.wall, "cpu_s": meter.cpu, "bytes": float(meter.read), "peak_rss": float(meter.peak)}
 
 
+JUDGED = 50_000
+"""Pixels that the referee works out, at most, of each kind."""
 OWN_GRID, NEAR = 1.0, 0.999
 """Share of pixels that must agree where nothing is warped, and up to a neighbour's value where something is."""
 
@@ -338,6 +341,36 @@ def agreement(reference: np.ndarray, other: np.ndarray, warped: np.ndarray) -> d
         "near": float(np.mean(near[warped])) if warped.any() else 1.0,
         "warped_share": float(warped.mean()),
     }
+
+
+def judged(case: Case, outputs: dict[str, np.ndarray], warped: np.ndarray) -> dict[str, dict[str, float]]:
+    """Shares of pixels that equal the exact answer: of warped ones, and of those among them that variants differ on."""
+    from referee import exact_medians
+
+    ours = outputs["minescale flat"].astype(np.int16)
+    differ = np.zeros_like(warped)
+    for image in outputs.values():
+        differ |= warped & (np.abs(ours - image.astype(np.int16)) > 1)
+    rng = np.random.default_rng(0)
+    found: dict[str, dict[str, float]] = {}
+    for kind, among in (("any", warped), ("differing", differ)):
+        pixels = np.flatnonzero(among)
+        if not len(pixels):
+            continue
+        rows, cols = np.divmod(rng.choice(pixels, min(len(pixels), JUDGED), replace=False), case.shape[1])
+
+        x, y = case.left + (cols + 0.5) * case.resolution, case.top - (rows + 0.5) * case.resolution
+        medians, certain = exact_medians(
+            _items(case), list(ASSETS.values()), "SCL", CLEAR_CLASSES, _offset, x, y, case.crs
+        )
+        # One row of pixels: the model looks at each by itself.
+        composite = np.nan_to_num(np.floor(medians + 0.5)).astype(np.uint16).T[None]
+        exact = _predict(composite)[0].astype(np.int16)
+        found[kind] = {"pixels": float(certain.sum())}
+        for name, image in outputs.items():
+            right = np.abs(image[rows, cols].astype(np.int16) - exact) <= 1
+            found[kind][name] = float(np.mean(right[certain])) if certain.any() else 1.0
+    return found
 
 
 def agrees(share: dict[str, float]) -> bool:
@@ -392,11 +425,16 @@ def report(
         ratios = (_middle(runs, key) / _middle(base, key) for key in ("wall_s", "cpu_s", "peak_rss"))
         print("".join(f"{ratio:>8.2f}" for ratio in ratios), end="")
         print(f"{share['own_grid']:>10.5f}{share['warped']:>9.4f}{share['near']:>9.4f}")
+    exact = judged(case, outputs, warped) if ours in outputs else {}
+    for kind, shares in exact.items():
+        right = ", ".join(f"{name} {share:.5f}" for name, share in shares.items() if name != "pixels")
+        print(f"equal to the exact answer, {shares['pixels']:.0f} warped pixels, {kind}: {right}")
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(
-            json.dumps({"case": asdict(case) | {"catalog": ""}, "runs": figures, "agreement": same}, indent=1) + "\n"
-        )
+        kept = {"case": asdict(case) | {"catalog": ""}, "runs": figures, "agreement": same, "exact": exact}
+        file.write_text(json.dumps(kept, indent=1) + "\n")
+    if any(shares[ours] < 1 for shares in exact.values()):
+        sys.exit(f"{ours} differs from the exact answer: {exact}")
     wrong = [name for name, share in same.items() if not agrees(share)]
     if wrong:
         sys.exit(f"outputs differ from {ours}: {', '.join(wrong)}; its figures do not count")

@@ -52,6 +52,12 @@ def idioms(found: dict[str, Any], folder: Path) -> str:
     _bars({name: [v["wall_s"] for v in values] for name, values in runs.items()}, folder / "idioms.png")
     head = ["variant", "wall s", "CPU s", "MB read", "peak MB", "wall ×", "CPU ×", "peak ×", "agrees"]
     rounds = len(ours)
+    among = {"any": "of", "differing": "where variants differ, of"}
+    exact = "Equal to the exact answer (`referee.py`: pyproj, rasterio and NumPy, pixel by pixel): " + "; ".join(
+        f"{among[kind]} {shares['pixels']:.0f} warped pixels "
+        + ", ".join(f"{name} {share:.3%}" for name, share in shares.items() if name != "pixels")
+        for kind, shares in found["exact"].items()
+    )
     return f"""## The whole job beside the usual idioms
 
 {case["shape"][0]} x {case["shape"][1]} px, two UTM zones, 12 dates, five bands and the quality band, the same index
@@ -60,6 +66,8 @@ model for all, {case["workers"]} Dask workers of one thread, JIT warm for all; {
 nothing is warped / equal up to the neighbouring pixels' values where another zone is warped. From `idioms.py`.
 
 {table(head, rows)}
+
+{exact}.
 
 ![Wall seconds by variant](idioms.png)
 """

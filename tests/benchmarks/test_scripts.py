@@ -93,6 +93,8 @@ def pyramid(folder: Path) -> Found:
 
 def test_all_idioms_agree(idioms: Found) -> None:
     assert idioms["agreement"].keys() == set(IDIOMS)
+    assert idioms["exact"]["differing"]["minescale flat"] == idioms["exact"]["any"]["minescale flat"] == 1
+    assert idioms["exact"]["differing"]["pixels"] > 1000
     assert all(run["wall_s"] > 0 and run["peak_rss"] > 1e8 for runs in idioms["runs"].values() for run in runs)
 
 
