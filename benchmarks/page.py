@@ -145,12 +145,16 @@ def pyramid(found: dict[str, Any], _: Path) -> str:
         flat_runs = swept["runs"]["flat"]
         for name, choice in swept["chosen"].items():
             runs = swept["runs"][name]
+            # The large shares run in fewer rounds than the flat scan.
             ratios = [
-                spread([f[key] / r[key] for f, r in zip(flat_runs, runs, strict=True)], 2)
+                spread([f[key] / r[key] for f, r in zip(flat_runs, runs, strict=False)], 2)
                 for key in ("bytes", "wall_s", "cpu_s")
             ]
+            dear = " / ".join(f"{times:.1f}" for times in swept["bytes_per_pixel"][name].values())
             chosen = "pyramid" if choice["pyramid"] else "flat"
-            forced.append([model, f"{runs[0]['survivors']:.0%}", f"{runs[0]['refined']:.0%}", *ratios, chosen])
+            coarse = f"{runs[0]['coarse_bytes'] / flat_runs[0]['bytes']:.1%}"
+            shares = [f"{runs[0][key]:.1%}" for key in ("refined", "survivors")]
+            forced.append([model, *shares, coarse, *ratios, dear, chosen])
     text = f"""## Coarse to fine
 
 The screen of the `demo` package in front of the index model, one run each; × is flat over pyramid. Recall is the share
@@ -161,10 +165,14 @@ ground. From `pyramid.py`.
 {table(head, rows)}
 """
     if forced:
-        head = ["fine model", "survivors", "run at 10 m", "bytes ×", "wall ×", "CPU ×", "the plan chooses"]
+        head = ["fine model", "run at 10 m", "survivors", "coarse bytes", "bytes ×", "wall ×", "CPU ×"]
+        head += ["own / other / both", "the plan chooses"]
+        tiles = next(iter(found["sweep"].values()))["tiles"]
         text += f"""
-The last region with forced shares of survivors; × is flat over pyramid within a round, median (minimum-maximum). The
-last column is what the plan chooses when it expects that share.
+Forced shares of tiles that run at 10 m, survivors and audits together, over {tiles} tiles like the last region's;
+× is flat over pyramid within a round, median (minimum-maximum). *Own / other / both*: bytes of a pixel that ran at 10 m
+over the flat scan's, where the scenes are of the mosaic's zone, of another, or of both. The last column is what the
+plan chooses when it expects that share.
 
 {table(head, forced)}
 """

@@ -2,7 +2,7 @@
 
 Tiles are ordered along strips of ``STRIP`` rows, column by column, so that the tile above and the tile to the left
 were done just before by the same worker. Every worker has a lane of such tiles; one that runs out takes the next run
-of tiles that nobody has, or else the far half of the longest lane.
+of tiles that nobody has, or else the far half of the longest lane, cut between columns.
 """
 
 from __future__ import annotations
@@ -75,7 +75,12 @@ class Lanes(Generic[T]):
     def _far_half(self) -> deque[tuple[int, TileKey] | T]:
         longest = max(self._own.values(), key=len)
         # The first one is being read ahead by its worker: it goes only where nothing else is left.
-        taken = [longest.pop() for _ in range(max(len(longest) // 2, 1))]
+        half = len(longest) - max(len(longest) // 2, 1)
+        # What a column's tiles share would be read on both sides of a cut through it.
+        near = (half + sign * step for step in range(STRIP) for sign in (1, -1))
+        between = (i for i in near if 0 < i < len(longest) and _column(longest[i]) != _column(longest[i - 1]))
+        cut = next(between, half)
+        taken = [longest.pop() for _ in range(len(longest) - cut)]
         return deque(reversed(taken))
 
 
@@ -84,6 +89,14 @@ def _turn(tile: tuple[int, TileKey], lane: deque[tuple[int, TileKey] | T], start
     soon = (lane[i] for i in range(start, min(len(lane), start + STRIP + 1)))
     ahead = tuple(other[1] for other in soon if isinstance(other, tuple) and _touch(tile, other))
     return Turn(*tile, ahead, following)
+
+
+def _column(job: object) -> object:
+    """Period, level and column of a tile; any other job is one of its own."""
+    if not isinstance(job, tuple):
+        return job
+    time, key = job
+    return time, key.level, key.x
 
 
 def _touch(a: tuple[int, TileKey], b: tuple[int, TileKey]) -> bool:

@@ -180,12 +180,15 @@ def infer_tile(job: TileJob, composed: ComposedTile) -> TileResult:
 def fill_pruned(job: FillJob) -> FillResult:
     """Give pruned tiles their coarse score."""
     context = worker_context(job.run_dir, job.run_id, job.access)
-    return FillResult(time=job.time, rows=tuple(_fill(context, job.time, key) for key in job.keys))
-
-
-def _fill(context: WorkerContext, time: int, key: TileKey) -> tuple[TileKey, int, int, float]:
-    tile = context.mosaic.write_pruned(time, key)
-    return (key, *tile_numbers(tile.probability, context.plan.threshold))
+    plan = context.plan
+    screens = context.mosaic.write_pruned(job.time, job.keys)
+    # Every pixel of the screen stands for as many fine ones: counting those would take as long as a write.
+    per_pixel = plan.grid.factors[1] ** 2
+    rows = []
+    for key, screen in zip(job.keys, screens, strict=True):
+        seen, mine, highest = tile_numbers(screen.probability, plan.threshold)
+        rows.append((key, seen * per_pixel, mine * per_pixel, highest))
+    return FillResult(time=job.time, rows=tuple(rows))
 
 
 def tile_numbers(probability: NDArray[np.uint8], threshold: float) -> tuple[int, int, float]:

@@ -26,7 +26,11 @@ Address = Callable[[], str]
 """Gives the address to open now, signed."""
 
 IDLE_BYTES = 128 << 20
-"""What files that nobody reads may hold: GDAL keeps one decoded block for each, so large blocks mean fewer files."""
+"""What files that nobody reads may hold: large blocks mean fewer files."""
+_OPEN_BYTES = 128 << 10
+"""What one level of an open file holds; where GDAL decodes, its TIFF library keeps a compressed block beside."""
+_IDLE_FILES = 256
+"""Such files at most: each has up to three descriptors, of the 1024 that a process is given as a rule."""
 _WHOLE_BYTES = 64 << 20
 """Where the blocks under a window are larger than this, as in an untiled image, only the window is held."""
 _ROOM_BYTES = 4 << 20
@@ -37,7 +41,7 @@ _UNKNOWN_RATIO = 0.5
 _local = threading.local()
 _idle: OrderedDict[tuple[int, str], list[File]] = OrderedDict()
 """By process and address, the one used longest ago first: a forked child must not read its parent's."""
-_idle_bytes = 0
+_idle_bytes = _idle_files = 0
 _idle_lock = threading.Lock()
 _broken: OrderedDict[str, None] = OrderedDict()
 _broken_lock = threading.Lock()
@@ -217,7 +221,10 @@ class File:
             if level not in self._levels:
                 self.url = address()
                 image = self._levels[level] = _open(self.href, self.url, level, self._levels.get(None))
-                self.held_bytes += image.block_shape[0] * image.block_shape[1] * _itemsize(image.dtype)
+                self.held_bytes += _OPEN_BYTES
+                if image.inflater is None:
+                    block = image.block_shape[0] * image.block_shape[1] * _itemsize(image.dtype)
+                    self.held_bytes += int(block * _UNKNOWN_RATIO)
         return self._levels[overview]
 
     def close(self) -> None:
@@ -231,10 +238,11 @@ class File:
 def borrowed(href: str) -> Iterator[File]:
     """A file for this thread alone, open already where an idle one is at hand. After an error it is closed, and with
     it whatever else is open under that address: a new signature, or a fresh look, needs a new one."""
-    global _idle_bytes  # noqa: PLW0603 - one store per process
+    global _idle_bytes, _idle_files  # noqa: PLW0603 - one store per process
     key = (os.getpid(), href)
     with _idle_lock:
         files = _idle.get(key)
+        _idle_files -= bool(files)
         file = files.pop() if files else File(href)
         _idle_bytes -= file.held_bytes
         if not files:
@@ -249,26 +257,31 @@ def borrowed(href: str) -> Iterator[File]:
         _idle.setdefault(key, []).append(file)
         _idle.move_to_end(key)
         _idle_bytes += file.held_bytes
-        crowded = _idle_bytes > IDLE_BYTES
-    if crowded:
+        _idle_files += 1
+    if _crowded():
         _close_oldest()
 
 
 def close_idle(href: str) -> None:
     """Close what is open under an address and not being read."""
-    global _idle_bytes  # noqa: PLW0603
+    global _idle_bytes, _idle_files  # noqa: PLW0603
     with _idle_lock:
         files = _idle.pop((os.getpid(), href), [])
         _idle_bytes -= sum(file.held_bytes for file in files)
+        _idle_files -= len(files)
     for file in files:
         file.close()
+
+
+def _crowded() -> bool:
+    return _idle_bytes > IDLE_BYTES or _idle_files > _IDLE_FILES
 
 
 def _close_oldest() -> None:
     while True:
         with _idle_lock:
             oldest = next((href for pid, href in _idle if pid == os.getpid()), None)
-            if _idle_bytes <= IDLE_BYTES or len(_idle) < 2 or oldest is None:
+            if not _crowded() or len(_idle) < 2 or oldest is None:
                 return
         close_idle(oldest)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -58,6 +58,10 @@ class TileArrays:
     def shape(self) -> tuple[int, int]:
         ny, nx = self.probability.shape
         return ny, nx
+
+    def columns(self, start: int, stop: int) -> TileArrays:
+        """Columns [start, stop), without a copy."""
+        return TileArrays(**{code.name: getattr(self, code.name)[:, start:stop] for code in FINE_CODES})
 
 
 class Mosaic:
@@ -123,12 +127,7 @@ class Mosaic:
         expected = (where[1].stop - where[1].start, where[2].stop - where[2].start)
         if tile.shape != expected:
             raise UsageError(f"tile {key} does not fill its window", got=tile.shape, expected=expected)
-        if self.mode == "r":
-            raise StoreError(f"mosaic {self.path} is open for reading", fix='Mosaic.open(path, "r+")')
-        with storing(self.path, f"write tile {key} of period {time}"):
-            write_whole(
-                (self._arrays[key.level, code.name], where, getattr(tile, code.name)) for code in codes_of(key.level)
-            )
+        self._write(key.level, where, tile, f"write tile {key} of period {time}")
 
     def read_tile(self, time: int, key: TileKey) -> TileArrays:
         """Read one tile; what was never written comes as the fill values.
@@ -137,42 +136,67 @@ class Mosaic:
         """
         return self._read(key.level, self._where(time, key), f"read tile {key} of period {time}")
 
-    def write_pruned(self, time: int, key: TileKey, source: int = 1) -> TileArrays:
-        """Fill a level-0 tile from the screen that decided it: each pixel of level ``source`` is repeated.
+    def write_pruned(self, time: int, keys: Sequence[TileKey], source: int = 1) -> list[TileArrays]:
+        """Fill level-0 tiles from the screen that decided them: each pixel of level ``source`` is repeated.
 
-        Pixels keep the screen's probability, clear count and reason; ``level`` becomes ``source``. Returns the tile.
+        Pixels keep the screen's probability, clear count and reason; ``level`` becomes ``source``. Returns the screen's
+        pixels of each tile. For neighbours in a row the screen is read, and its chunks decoded, once.
 
         Raises
         ------
         UsageError
-            The tile is not of level 0, or there is no level ``source``.
+            A tile is not of level 0, or there is no level ``source``.
         StoreError
-            The screen was not written there, or the store fails.
+            The screen was not written there, or the store fails. Tiles before that one may have been written.
         """
-        if key.level != 0 or not 1 <= source < self.grid.n_levels:
+        wrong = [key for key in keys if key.level != 0]
+        if wrong or not 1 <= source < self.grid.n_levels:
             raise UsageError(
                 "only level-0 tiles are filled, from a coarser level",
-                got=f"tile {key} from level {source}",
+                got=f"tile {(wrong or keys)[0]} from level {source}",
                 expected=f"a tile 0/y/x from level 1 to {self.grid.n_levels - 1}",
             )
+        found: dict[TileKey, TileArrays] = {}
+        for run in _runs(keys):
+            found |= self._write_run(time, run, source)
+        return [found[key] for key in keys]
+
+    def _write_run(self, time: int, run: Sequence[TileKey], source: int) -> dict[TileKey, TileArrays]:
+        """Fill neighbours of one row, given from left to right; returns the screen's pixels of each."""
         factor = self.grid.factors[source]
-        time_index, rows, cols = self._where(time, key)
+        windows = {key: self._where(time, key)[1:] for key in run}
+        (rows, first), (_, last) = windows[run[0]], windows[run[-1]]
+        fine = (time, rows, slice(first.start, last.stop))
         coarse = (
-            time_index,
+            time,
             slice(rows.start // factor, rows.stop // factor),
-            slice(cols.start // factor, cols.stop // factor),
+            slice(first.start // factor, last.stop // factor),
         )
-        screen = self._read(source, coarse, f"read the screen of tile {key} of period {time}")
-        if (screen.reason == REASON_FILL).any():
-            raise StoreError(
-                f"tile {key} of period {time} cannot be pruned",
-                got=f"its block of screen {source} was never written",
-                expected="the coarse tile written first",
-            )
-        values = {code.name: repeat(getattr(screen, code.name), factor) for code in FINE_CODES}
-        tile = TileArrays(**values)
-        self.write_tile(time, key, tile)
-        return tile
+        screen = self._read(source, coarse, f"read the screen of tile {run[0]} of period {time}")
+        parts = {
+            key: screen.columns(cols.start // factor - coarse[2].start, cols.stop // factor - coarse[2].start)
+            for key, (_, cols) in windows.items()
+        }
+        for key, part in parts.items():
+            if (part.reason == REASON_FILL).any():
+                raise StoreError(
+                    f"tile {key} of period {time} cannot be pruned",
+                    got=f"its block of screen {source} was never written",
+                    expected="the coarse tile written first",
+                )
+        self._write(
+            0,
+            fine,
+            TileArrays(**{code.name: repeat(getattr(screen, code.name), factor) for code in FINE_CODES}),
+            f"write tile {run[0]} of period {time}",
+        )
+        return parts
+
+    def _write(self, level: int, where: tuple[int, slice, slice], tile: TileArrays, action: str) -> None:
+        if self.mode == "r":
+            raise StoreError(f"mosaic {self.path} is open for reading", fix='Mosaic.open(path, "r+")')
+        with storing(self.path, action):
+            write_whole((self._arrays[level, code.name], where, getattr(tile, code.name)) for code in codes_of(level))
 
     def _read(self, level: int, where: tuple[int, slice, slice], action: str) -> TileArrays:
         with storing(self.path, action):
@@ -188,6 +212,18 @@ class Mosaic:
                 "period lies outside the mosaic", got=time, expected=f"0 to {len(self.layout.periods) - 1}"
             )
         return (time, *self.grid.window(key))
+
+
+def _runs(keys: Sequence[TileKey]) -> Iterator[list[TileKey]]:
+    """Tiles that follow each other in a row, left to right."""
+    run: list[TileKey] = []
+    for key in sorted(set(keys), key=lambda key: (key.y, key.x)):
+        if run and (key.y, key.x) != (run[-1].y, run[-1].x + 1):
+            yield run
+            run = []
+        run.append(key)
+    if run:
+        yield run
 
 
 def layout_of(attrs: Mapping[str, Any]) -> MosaicLayout | None:

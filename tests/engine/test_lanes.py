@@ -58,6 +58,25 @@ def test_an_idle_worker_takes_the_far_half_of_the_longest_lane() -> None:
     assert found == [("a", 0), ("b", 5), ("a", 1), ("b", 6)]
 
 
+def test_a_lane_is_cut_between_columns() -> None:
+    lanes = Lanes[str]()
+    lanes.add_tiles(0, [TileKey(1, y, x) for y in range(3) for x in range(3)])
+    found = [(worker, lanes.pop(worker).key) for worker in "abbb"]
+    assert found == [
+        ("a", TileKey(1, 0, 0)),
+        ("b", TileKey(1, 0, 2)),
+        ("b", TileKey(1, 1, 2)),
+        ("b", TileKey(1, 2, 2)),
+    ]
+    assert lanes.pop("b").key == TileKey(1, 0, 1), "half of what is left, a whole column"
+
+
+def test_a_column_that_is_all_there_is_is_shared() -> None:
+    lanes = Lanes[str]()
+    lanes.add_tiles(0, [TileKey(0, y, 0) for y in range(4)])
+    assert [lanes.pop(worker).key.y for worker in "abab"] == [0, 3, 1, 2]
+
+
 def test_levels_and_periods_do_not_mix() -> None:
     lanes = Lanes[str]()
     lanes.add_tiles(0, [TileKey(0, 0, 0), TileKey(1, 0, 1)])

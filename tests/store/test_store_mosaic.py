@@ -106,7 +106,7 @@ def test_pruned_tile_keeps_the_screen(tmp_path: Path) -> None:
     screen = tile_for(mosaic.grid, TileKey(1, 0, 0))
     mosaic.write_tile(0, TileKey(1, 0, 0), screen)
     for key in mosaic.grid.tiles(0):
-        mosaic.write_pruned(0, key)
+        mosaic.write_pruned(0, [key])
         rows, cols = mosaic.grid.window(key)
         tile = mosaic.read_tile(0, key)
         for name in ("probability", "clear_count", "reason"):
@@ -118,11 +118,11 @@ def test_pruned_tile_keeps_the_screen(tmp_path: Path) -> None:
 def test_pruning_needs_a_written_screen(tmp_path: Path) -> None:
     mosaic = create_mosaic(tmp_path / "m.zarr", small_layout())
     with pytest.raises(StoreError, match="never written"):
-        mosaic.write_pruned(0, TileKey(0, 0, 0))
+        mosaic.write_pruned(0, [TileKey(0, 0, 0)])
     with pytest.raises(UsageError, match="level-0"):
-        mosaic.write_pruned(0, TileKey(1, 0, 0))
+        mosaic.write_pruned(0, [TileKey(1, 0, 0)])
     with pytest.raises(UsageError, match="coarser level"):
-        mosaic.write_pruned(0, TileKey(0, 0, 0), source=2)
+        mosaic.write_pruned(0, [TileKey(0, 0, 0)], source=2)
 
 
 def test_threads_write_different_tiles_of_one_mosaic(tmp_path: Path) -> None:

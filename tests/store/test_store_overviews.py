@@ -38,7 +38,7 @@ def test_overviews_equal_numpy(tmp_path: Path, shape: tuple[int, int], shards: i
     for key in keys:
         mosaic.write_tile(1, key, tile_for(layout.grid, key))
     mosaic.write_tile(1, TileKey(1, 0, 0), tile_for(layout.grid, TileKey(1, 0, 0)))
-    mosaic.write_pruned(1, TileKey(0, 0, 1))
+    mosaic.write_pruned(1, [TileKey(0, 0, 1)])
     build_overviews(mosaic)
     assert layout.n_overviews == 2
     for code in FINE_CODES:
