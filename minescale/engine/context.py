@@ -17,6 +17,7 @@ from minescale.models.package import ModelPackage, load_package
 from minescale.models.predictor import Predictor, load_predictor
 from minescale.planning.plan import MOSAIC_FILE, ScanPlan
 from minescale.planning.run_dir import RunDir
+from minescale.sources import reuse
 from minescale.sources.access import Access
 from minescale.sources.reader import Reader
 from minescale.store.mosaic import Mosaic
@@ -55,6 +56,7 @@ def worker_context(run_dir: str, run_id: str, access: Access) -> WorkerContext:
         context = _contexts.get((run_dir, run_id))
         if context is None:
             _contexts.clear()  # one run at a time: a long-lived worker must not pile up scenes of old runs
+            reuse.forget()
             context = _load(run_dir, run_id, access)
             _contexts[run_dir, run_id] = context
         return context

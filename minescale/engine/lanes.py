@@ -76,8 +76,9 @@ class Lanes(Generic[T]):
         longest = max(self._own.values(), key=len)
         # The first one is being read ahead by its worker: it goes only where nothing else is left.
         half = len(longest) - max(len(longest) // 2, 1)
-        # What a column's tiles share would be read on both sides of a cut through it.
-        near = (half + sign * step for step in range(STRIP) for sign in (1, -1))
+        # What a column's tiles share would be read on both sides of a cut through it. Rather more than half is taken:
+        # the other worker has a tile in work as well.
+        near = (*range(half, half - STRIP, -1), *range(half + 1, half + STRIP))
         between = (i for i in near if 0 < i < len(longest) and _column(longest[i]) != _column(longest[i - 1]))
         cut = next(between, half)
         taken = [longest.pop() for _ in range(len(longest) - cut)]

@@ -280,6 +280,7 @@ class _Execution:
                 self._count(result)
                 continue
             self.done += len(result.rows)
+            self.cpu_seconds += result.cpu_seconds
             for key, _, _, highest in result.rows:
                 self.emit(
                     events.TileDone(time=result.time, key=key, seconds=0.0, bytes_read=0, max_probability=highest)

@@ -96,6 +96,7 @@ class FillResult:
     time: int
     rows: tuple[tuple[TileKey, int, int, float], ...]
     """(key, seen pixels, mine pixels, highest probability) of each pruned tile."""
+    cpu_seconds: float = 0.0
 
 
 def process_tile(job: TileJob) -> TileResult:
@@ -179,6 +180,7 @@ def infer_tile(job: TileJob, composed: ComposedTile) -> TileResult:
 
 def fill_pruned(job: FillJob) -> FillResult:
     """Give pruned tiles their coarse score."""
+    cpu = clock.process_time()
     context = worker_context(job.run_dir, job.run_id, job.access)
     plan = context.plan
     screens = context.mosaic.write_pruned(job.time, job.keys)
@@ -188,7 +190,7 @@ def fill_pruned(job: FillJob) -> FillResult:
     for key, screen in zip(job.keys, screens, strict=True):
         seen, mine, highest = tile_numbers(screen.probability, plan.threshold)
         rows.append((key, seen * per_pixel, mine * per_pixel, highest))
-    return FillResult(time=job.time, rows=tuple(rows))
+    return FillResult(time=job.time, rows=tuple(rows), cpu_seconds=clock.process_time() - cpu)
 
 
 def tile_numbers(probability: NDArray[np.uint8], threshold: float) -> tuple[int, int, float]:

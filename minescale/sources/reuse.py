@@ -112,3 +112,11 @@ def _drop_spare(budget: int) -> None:
 def kept_bytes() -> int:
     """Bytes of all kept blocks."""
     return _bytes
+
+
+def forget() -> None:
+    """Drop what is kept: what one run left over is not for the next."""
+    global _bytes  # noqa: PLW0603
+    with _lock:
+        _kept.clear()
+        _bytes = 0

@@ -61,14 +61,11 @@ def test_an_idle_worker_takes_the_far_half_of_the_longest_lane() -> None:
 def test_a_lane_is_cut_between_columns() -> None:
     lanes = Lanes[str]()
     lanes.add_tiles(0, [TileKey(1, y, x) for y in range(3) for x in range(3)])
-    found = [(worker, lanes.pop(worker).key) for worker in "abbb"]
-    assert found == [
-        ("a", TileKey(1, 0, 0)),
-        ("b", TileKey(1, 0, 2)),
-        ("b", TileKey(1, 1, 2)),
-        ("b", TileKey(1, 2, 2)),
-    ]
-    assert lanes.pop("b").key == TileKey(1, 0, 1), "half of what is left, a whole column"
+    found = [(worker, lanes.pop(worker).key) for worker in "ababab"]
+    own = [TileKey(1, y, 0) for y in range(3)]
+    taken = [TileKey(1, y, 1) for y in range(3)]
+    assert found == [pair for y in range(3) for pair in (("a", own[y]), ("b", taken[y]))]
+    assert lanes.pop("a").key == TileKey(1, 2, 2), "a column that is left alone is cut"
 
 
 def test_a_column_that_is_all_there_is_is_shared() -> None:
