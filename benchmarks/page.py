@@ -167,7 +167,7 @@ ground. From `pyramid.py`.
     if forced:
         head = ["fine model", "run at 10 m", "survivors", "coarse bytes", "bytes ×", "wall ×", "CPU ×"]
         head += ["own / other / both", "the plan chooses"]
-        tiles = " and ".join(str(swept["tiles"]) for swept in found["sweep"].values())
+        tiles = next(iter(found["sweep"].values()))["tiles"]
         text += f"""
 Forced shares of tiles that run at 10 m, survivors and audits together, over {tiles} tiles like the last region's;
 × is flat over pyramid within a round, median (minimum-maximum). *Own / other / both*: bytes of a pixel that ran at 10 m

@@ -7,14 +7,14 @@ calibrated threshold, and thresholds that would just reach a stated recall (chos
 each beside the flat scan. Recall is the share of true mine area in tiles that ran at 10 m; the regions are synthetic,
 so it is no evidence of skill.
 
-Then forced shares of tiles that run at 10 m, survivors and audits together, over 82 x 82 km of 256 tiles, made from the
-last seed: over 81 tiles the opening of files is a third of a pyramid's time. The area is whole coarse tiles, as nearly
-all of a country's are. A threshold forces the share, so that tiles lie where the screen's scores are highest: clustered,
-or scattered, as real scores are. *Two zones* is all of it: half is of another UTM zone and is warped, where a tile of
-512 px meets four source blocks instead of one. *One zone* is the half whose pixels are the mosaic's. What a refined
-pixel reads is shown by zone. The flat scan and the small shares run in interleaved rounds; shares above a quarter only
-in the first, to show that the plan would turn to the flat scan. *Flat* is what the plan runs without a pyramid, tiles
-of 1024 px. Figures are wall, CPU and bytes of the run itself, fills included; planning is left out.
+Then forced shares of tiles that run at 10 m, survivors and audits together, over 82 x 82 km of 256 tiles, made from
+the last seed: over 81 tiles the opening of files is a third of a pyramid's time. The area is whole coarse tiles, as
+nearly all of a country's are. A threshold forces the share, so that tiles lie where the screen's scores are highest,
+clustered or scattered as real scores are. Half of the area is of another UTM zone and is warped: there a tile of 512 px
+meets four source blocks instead of one, and what a refined pixel reads is shown by zone. The flat scan and the small
+shares run in interleaved rounds; shares above a quarter only in the first, to show that the plan would turn to the flat
+scan. *Flat* is what the plan runs without a pyramid, tiles of 1024 px. Figures are wall, CPU and bytes of the run
+itself, fills included; planning is left out.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from rasterio.warp import Resampling, reproject
 
 SEEDS, SHARES = (7, 101, 102), (0.007, 0.0008, 0.0003)
 RECALLS = (0.95, 0.99, 1.0)
-FORCED = (0.05, 0.2, 0.5, 1.0)
+FORCED = (0.05, 0.1, 0.2, 0.5, 1.0)
 OFTEN = 0.25
 """Forced shares up to this one run in every round."""
 SWEEP_PX = 8192
 TRIM = 0.01
-"""Degrees; both granules see the 600 m on either side of the centre."""
+"""Degrees left out at the east and south, where the region reaches into further coarse tiles."""
 AUDIT = {"pyramid.audit_min": 1}
 """Of 81 tiles the default of 4 audits would be 5 %, as many as a few survivors; of a country they are nothing."""
 
@@ -178,12 +178,6 @@ def sweep(bench: Bench, model: str, forced: list[float], rounds: int) -> dict[st
     return {"tiles": int(inside.sum()), "runs": runs, "chosen": chosen, "bytes_per_pixel": dearer}
 
 
-def within(bbox: Any, area: str) -> Any:
-    """The region's box without what reaches into a further coarse tile, or its western half alone."""
-    east = bbox.center[0] if area == "one" else bbox.east
-    return replace(bbox, east=east - TRIM, south=bbox.south + TRIM)
-
-
 def forcing(scores: np.ndarray, share: float, audit: float) -> float:
     """The threshold that lets about ``share`` of all tiles run at 10 m, a sample of the pruned ones included.
 
@@ -279,9 +273,6 @@ def main() -> None:
     parser.add_argument("--sweep-size", type=int, default=SWEEP_PX, help="edge of the region for forced shares, pixels")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of the forced shares")
     parser.add_argument("--unet-rounds", type=int, default=1, help="the same for the U-Net, whose flat scan takes long")
-    parser.add_argument(
-        "--areas", choices=("two", "one"), nargs="*", default=["two", "one"], help="zones of the region"
-    )
     parser.add_argument("--regions", action=argparse.BooleanOptionalAction, default=True, help="the regions' recall")
     parser.add_argument("--fine", choices=("index", "unet"), nargs="*", default=["index", "unet"])
     parser.add_argument("--json", type=Path)
@@ -310,13 +301,13 @@ def main() -> None:
         swept = {}
         for name in args.fine:
             rounds = args.rounds if name == "index" else args.unet_rounds
-            for area in args.areas if rounds else ():
+            if rounds:
                 region = place(*places[-1], args.sweep_size)
-                large = Bench(region, cluster.scheduler_address, Path(folder), within(region.bbox, area))
+                whole = replace(region.bbox, east=region.bbox.east - TRIM, south=region.bbox.south + TRIM)
+                large = Bench(region, cluster.scheduler_address, Path(folder), whole)
                 large.warm(models[name])
-                label = f"{name}, {area} {'zone' if area == 'one' else 'zones'}"
-                swept[label] = sweep(large, models[name], args.forced, rounds)
-                show_sweep(label, swept[label])
+                swept[name] = sweep(large, models[name], args.forced, rounds)
+                show_sweep(name, swept[name])
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         values = {"workers": workers, "regions": found, "sweep": swept}

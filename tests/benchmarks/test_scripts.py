@@ -87,7 +87,7 @@ def cost(small_region: object, folder: Path) -> Found:
 def pyramid(folder: Path) -> Found:
     file = folder / "pyramid.json"
     small = ["--size", "1536", "--seeds", "103", "--mine-share", "0.004", "--forced", "0.2", "--rounds", "1"]
-    script("pyramid.py", *small, "--sweep-size", "1536", "--areas", "two", "--fine", "index", "--json", file)
+    script("pyramid.py", *small, "--sweep-size", "1536", "--fine", "index", "--json", file)
     return json.loads(file.read_text())
 
 
@@ -159,7 +159,7 @@ def test_the_pyramid_is_held_against_the_truth(pyramid: Found) -> None:
     for run in region["recall"]:
         assert run["recall_of_mine_area"] >= run["asked"] - 1e-9
         assert run["coarse_bytes"] <= 0.06 * region["flat"]["bytes"]
-    swept = pyramid["sweep"]["index, two zones"]
+    swept = pyramid["sweep"]["index"]
     (forced,), (flat,) = swept["runs"]["0.2"], swept["runs"]["flat"]
     assert forced["refined"] >= 0.2
     assert swept["bytes_per_pixel"]["0.2"]
