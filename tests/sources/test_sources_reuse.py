@@ -136,3 +136,14 @@ def _corner_in(crs: str) -> tuple[float, float]:
 
     x, y = pyproj.Transformer.from_crs(CRS, crs, always_xy=True).transform(500_300, 699_700)
     return round(x, -1), round(y, -1)
+
+
+def test_another_run_finds_nothing_kept(cog) -> None:
+    path, _ = cog
+    image = handles.File(str(path)).image(None, lambda: str(path))
+    window = Window(0, 64, 0, 64)
+    first = read(image, window, [window], 1 << 20)
+    assert read(image, window, [window], 1 << 20)[1] == 0
+    reuse.forget()
+    assert reuse.kept_bytes() == 0
+    assert read(image, window, [], 1 << 20)[1:] == first[1:]

@@ -115,6 +115,26 @@ def test_pruned_tile_keeps_the_screen(tmp_path: Path) -> None:
         assert (tile.level == 1).all()
 
 
+@pytest.mark.parametrize("shards", [0, 2])
+def test_pruned_neighbours_are_the_tiles_they_would_be_alone(tmp_path: Path, shards: int) -> None:
+    layout = small_layout(shards=shards)
+    together, alone = (create_mosaic(tmp_path / name, layout) for name in ("together", "alone"))
+    screen = tile_for(layout.grid, TileKey(1, 0, 0))
+    for mosaic in (together, alone):
+        mosaic.write_tile(0, TileKey(1, 0, 0), screen)
+    survivor = TileKey(0, 0, 1)
+    pruned = [key for key in layout.grid.tiles(0) if key != survivor]
+    found = together.write_pruned(0, pruned[::-1])
+    for key, part in zip(pruned[::-1], found, strict=True):
+        (one,) = alone.write_pruned(0, [key])
+        assert_tile(part, one)
+        rows, cols = layout.grid.window(key)
+        cells = np.s_[rows.start // 8 : rows.stop // 8, cols.start // 8 : cols.stop // 8]
+        np.testing.assert_array_equal(part.probability, screen.probability[cells])
+    assert files_of(tmp_path / "together") == files_of(tmp_path / "alone")
+    assert (together.read_tile(0, survivor).reason == Reason.NOT_PROCESSED).all()
+
+
 def test_pruning_needs_a_written_screen(tmp_path: Path) -> None:
     mosaic = create_mosaic(tmp_path / "m.zarr", small_layout())
     with pytest.raises(StoreError, match="never written"):
