@@ -35,7 +35,7 @@ from rasterio.warp import Resampling, reproject
 
 SEEDS, SHARES = (7, 101, 102), (0.007, 0.0008, 0.0003)
 RECALLS = (0.95, 0.99, 1.0)
-FORCED = (0.05, 0.1, 0.2, 0.5, 1.0)
+FORCED = (0.05, 0.075, 0.2, 0.5, 1.0)
 OFTEN = 0.25
 """Forced shares up to this one run in every round."""
 SWEEP_PX = 8192
