@@ -1,4 +1,4 @@
-"""Small frozen values that every layer speaks: an area, a period, a tile."""
+"""Small frozen values that every layer speaks: an area, a period, a tile, a channel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import calendar
 import datetime as dt
 import enum
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -220,3 +220,49 @@ class Reason(enum.IntEnum):
     """Not seen, and scenes that cover the tile could not be read."""
     NOT_PROCESSED = 255
     """Fill value: the tile was never written."""
+
+
+_PERCENTILE = re.compile(r"p(0|[1-9]\d?|100)")
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """What a model reads as one band: ``nir``, composited as the scan is, or ``nir:p10``, a percentile of clear looks.
+
+    Several channels of a band cost its bytes once.
+    """
+
+    band: str
+    """STAC common name."""
+    percentile: int | None = None
+    """0 (lowest clear look) to 100 (highest); None: the scan's own composite."""
+
+    @classmethod
+    def parse(cls, name: str) -> Channel:
+        """Read ``band`` or ``band:statistic``.
+
+        Raises
+        ------
+        UsageError
+            for a statistic that is no percentile.
+        """
+        band, colon, statistic = name.partition(":")
+        if not colon:
+            return cls(band)
+        found = _PERCENTILE.fullmatch(statistic)
+        if not found:
+            raise UsageError(
+                "unknown statistic of a band",
+                got=name,
+                expected="a percentile of the clear looks, p0 to p100, whole numbers",
+                fix=f"{band}:p10, or {band} for the scan's own composite",
+            )
+        return cls(band, int(found[1]))
+
+    def __str__(self) -> str:
+        return self.band if self.percentile is None else f"{self.band}:p{self.percentile}"
+
+
+def physical_bands(names: Iterable[str]) -> tuple[str, ...]:
+    """Bands that are read for channels of these ``names``, each once, in the order of their first mention."""
+    return tuple(dict.fromkeys(Channel.parse(name).band for name in names))

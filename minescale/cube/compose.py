@@ -34,7 +34,7 @@ from minescale.sources.probe import ProbeVerdict
 from minescale.sources.reader import PendingRead, Reader
 from minescale.sources.scenes import Layer, Scene, group_layers
 from minescale.sources.windows import centre_longitude
-from minescale.types import Reason
+from minescale.types import Channel, Reason, physical_bands
 
 LOOKS_BYTES = 16 << 20
 """Quality bands that are read together."""
@@ -47,8 +47,9 @@ class Composite:
     """A clear image on one GeoBox."""
 
     data: NDArray[np.uint16]
-    """(band, y, x) reflectance x 1e4; 0 = no clear look."""
+    """(channel, y, x) reflectance x 1e4; 0 = no clear look."""
     bands: tuple[str, ...]
+    """Channels: bands, or ``band:statistic``."""
     clear_count: NDArray[np.uint16]
     """(y, x) clear looks in the period, whether or not the composite needed them all."""
     reason: NDArray[np.uint8]
@@ -88,7 +89,9 @@ def compose(
     ----------
     scenes : candidate scenes of one sensor; those that do not touch the geobox cost nothing.
     geobox : target pixels, halo included.
-    bands : STAC common names, in the order of the result.
+    bands : channels in the order of the result: STAC common names, reduced by the composite's method, or percentiles
+        of a band's clear looks such as ``nir:p10`` (:class:`minescale.types.Channel`). A band is read once for all of
+        its channels. `geomedian` and `medoid` join the bands named without a statistic.
     """
     return begin(scenes, geobox, bands, sensor=sensor, reader=reader, mask=mask, composite=composite).finish()
 
@@ -157,7 +160,7 @@ class Composing:
             self._attempt = self._try(self._remaining)
         return Composite(
             data=attempt.data,
-            bands=attempt.bands,
+            bands=attempt.names,
             clear_count=attempt.clear_count,
             reason=_reason(attempt.data, attempt.observed & (attempt.clear_count == 0), bool(losses)),
             layers_seen=attempt.layers_seen,
@@ -185,7 +188,9 @@ class _Attempt:
         composite: CompositeConfig,
         ahead: Sequence[GeoBox],
     ) -> None:
-        self.scenes, self.geobox, self.bands, self.sensor = scenes, geobox, bands, sensor
+        self.scenes, self.geobox, self.sensor = scenes, geobox, sensor
+        self.names, self.bands = bands, physical_bands(bands)
+        self._channels = [Channel.parse(name) for name in bands]
         self.reader, self.mask, self.composite, self.ahead = reader, mask, composite, ahead
         shape = geobox.shape.yx
         self.data = np.zeros((len(bands), *shape), np.uint16)
@@ -205,7 +210,7 @@ class _Attempt:
         # No quality band: wherever there is data, the ground counts as seen. The caller warns.
         unmasked = [scene for i in without for scene in self._layers[i].scenes if self.mask.enabled]
         self.unmasked = tuple(scene.id for scene in unmasked if not scene.has_mask)
-        self._to_look = [*self._groups(with_mask, MASK), *self._groups(without, bands[0])]
+        self._to_look = [*self._groups(with_mask, MASK), *self._groups(without, self.bands[0])]
         """Layers whose quality bands, or what stands in for them, are yet to be read."""
         self._looking: deque[tuple[list[int], PendingRead]] = deque()
         self._units: list[Unit] = []
@@ -332,15 +337,29 @@ class _Attempt:
 
     def _composite(self, unit: Unit, room: Room) -> None:
         stack, states = room.stack(unit.shape), self._states_of(unit.piece)
-        target = (slice(None), *unit.piece.slices(self._factor))
-        match self.composite.method:
-            case "geomedian" | "medoid" as method:
-                full = np.ascontiguousarray(repeat(states, self._factor)) if self._factor > 1 else states
-                reduce = kernels.geomedian if method == "geomedian" else kernels.medoid
-                self.data[target] = reduce(stack, full)
-            case _:
-                image = self._reduce(stack[:, 0], states, self._factor // unit.factor)
-                self.data[unit.bands[0]][target[1:]] = repeat(image, unit.factor) if unit.factor > 1 else image
+        target, factor = unit.piece.slices(self._factor), self._factor // unit.factor
+        joint = self._joint(stack, states) if kernels.METHODS[self.composite.method] == "bands" else {}
+        for i, band in enumerate(unit.bands):
+            name = self.bands[band]
+            for position, channel in enumerate(self._channels):
+                if channel.band != name:
+                    continue
+                if channel.percentile is None and name in joint:
+                    image = joint[name]
+                else:
+                    image = self._reduce(stack[:, i], states, factor, channel.percentile)
+                self.data[position][target] = repeat(image, unit.factor) if unit.factor > 1 else image
+
+    def _joint(self, stack: NDArray[np.uint16], states: NDArray[np.uint8]) -> dict[str, NDArray[np.uint16]]:
+        """Images of the bands that have a channel without a statistic, joined by the composite's method."""
+        plain = {channel.band for channel in self._channels if channel.percentile is None}
+        names = [name for name in self.bands if name in plain]
+        if not names:
+            return {}
+        full = np.ascontiguousarray(repeat(states, self._factor)) if self._factor > 1 else states
+        reduce = kernels.geomedian if self.composite.method == "geomedian" else kernels.medoid
+        which = [self.bands.index(name) for name in names]
+        return dict(zip(names, reduce(stack if len(names) == len(self.bands) else stack[:, which], full), strict=True))
 
     def _states_of(self, piece: Piece) -> NDArray[np.uint8]:
         """States of the chosen layers; those of one piece serve all bands."""
@@ -349,7 +368,11 @@ class _Attempt:
             self._states = (piece, self._looks.states(piece))
         return self._states[1]
 
-    def _reduce(self, stack: NDArray[np.uint16], states: NDArray[np.uint8], factor: int) -> NDArray[np.uint16]:
+    def _reduce(
+        self, stack: NDArray[np.uint16], states: NDArray[np.uint8], factor: int, percentile: int | None
+    ) -> NDArray[np.uint16]:
+        if percentile is not None:
+            return kernels.percentile(stack, states, factor, percentile)
         match self.composite.method:
             case "percentile":
                 return kernels.percentile(stack, states, factor, self.composite.percentile)

@@ -20,6 +20,7 @@ from minescale.errors import ModelError, UsageError
 from minescale.models.item import from_item, to_item
 from minescale.models.spec import ModelSpec, nearest
 from minescale.sensors import Sensor
+from minescale.types import physical_bands
 
 ITEM, WEIGHTS, CARD, METRICS, SCREEN = "model.json", "weights.safetensors", "model_card.md", "metrics", "screen"
 BUILTIN = Path(__file__).parent.parent / "packages"
@@ -264,7 +265,7 @@ def check_fits(spec: ModelSpec, sensor: Sensor, resolution: float) -> None:
             expected=", ".join(spec.sensors),
             fix="a collection of that sensor, or another --model",
         )
-    for band in spec.bands:
+    for band in physical_bands(spec.bands):
         try:
             sensor.band(band)
         except UsageError as error:

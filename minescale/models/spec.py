@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from minescale.errors import ModelError
+from minescale.errors import ModelError, UsageError
 from minescale.sensors import SENSORS
+from minescale.types import physical_bands
 
 HALO_STEP = 8
 """Halos and patch origins are multiples of this many pixels, the stride of the deepest built-in network."""
@@ -36,7 +37,8 @@ class ModelSpec:
     family: str
     """Which predictor runs it: ``index``, ``pixel``, ``unet`` or a registered one."""
     bands: tuple[str, ...]
-    """STAC common names, in the order of the input's band axis."""
+    """Channels, in the order of the input's band axis: STAC common names, as the scan composites them, or percentiles
+    of a band's clear looks, such as ``nir:p90`` (:class:`minescale.types.Channel`)."""
     resolution: float
     """Nominal pixel size in metres."""
     resolutions: tuple[float, float]
@@ -56,7 +58,7 @@ class ModelSpec:
     halo: int = 0
     """Pixels of context needed on every side of a pixel; a multiple of 8."""
     mean: tuple[float, ...] | None = None
-    """Per band, reflectance; the input is scaled as ``(x - mean) / std``. One constant for the whole world."""
+    """Per channel, reflectance; the input is scaled as ``(x - mean) / std``. One constant for the whole world."""
     std: tuple[float, ...] | None = None
     sensors: tuple[str, ...] = ()
     """Sensors it was made for; empty: any sensor that has the bands."""
@@ -138,16 +140,16 @@ def trained_range(resolution: float) -> tuple[float, float]:
 
 
 def check_bands(bands: Iterable[str], model: str) -> None:
-    """Refuse band names that no sensor has, band numbers included.
+    """Refuse channels of bands that no sensor has, band numbers included, and of unknown statistics.
 
     Raises
     ------
     ModelError
-        naming the nearest band.
+        naming the nearest band, or the statistics there are.
     """
     names = tuple(bands)
     known = sorted({n for s in SENSORS.values() for n in (*s.names, *(a for a in s.aliases if not a[:1].isupper()))})
-    for band in names:
+    for band in _physical(names, model):
         if band not in known:
             by_asset = [b.name for s in SENSORS.values() for b in s.bands if band in b.assets]
             raise ModelError(
@@ -158,6 +160,15 @@ def check_bands(bands: Iterable[str], model: str) -> None:
             )
     if not names or len(set(names)) != len(names):
         raise ModelError(f"model {model}: bands", got=", ".join(names) or "none", expected="one or more, none twice")
+
+
+def _physical(names: tuple[str, ...], model: str) -> tuple[str, ...]:
+    try:
+        return physical_bands(names)
+    except UsageError as error:
+        raise ModelError(
+            f"model {model}: {error.what}", got=error.got, expected=error.expected, fix=error.fix
+        ) from error
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -7,12 +7,21 @@ from minescale.kernels.expressions import parse
 from minescale.kernels.indices import ALIASES, GEOLOGY, INDICES, expression_of
 from minescale.models.spec import ModelSpec, nearest
 from minescale.sensors import SENSORS, SENTINEL2_L2A
+from minescale.types import Channel
 
 
 def band_symbols(spec: ModelSpec) -> tuple[str, ...]:
-    """The awesome-spectral-indices symbol of each band, in order; a band without one keeps its name."""
+    """The awesome-spectral-indices symbol of each channel, in order; a band without one keeps its name.
+
+    A percentile is marked behind it: ``N_p90`` for ``nir:p90``, so that indices by name are of the scan's composites.
+    """
     sensor = SENSORS[spec.sensors[0]] if spec.sensors else SENTINEL2_L2A
-    return tuple(sensor.band(name).symbol or name for name in spec.bands)
+
+    def symbol(channel: Channel) -> str:
+        plain = sensor.band(channel.band).symbol or channel.band
+        return plain if channel.percentile is None else f"{plain}_p{channel.percentile}"
+
+    return tuple(symbol(Channel.parse(name)) for name in spec.bands)
 
 
 def formula(name: str, model: str) -> str:

@@ -156,7 +156,7 @@ def packaged_choice(model: str) -> IndexChoice | None:
 def _formulas(plan: ScanPlan, choice: IndexChoice | None) -> tuple[tuple[str, ...], dict[str, str]]:
     """Bands to read, and the formula of each index they allow."""
     sensor = SENSORS[plan.sensor]
-    by_symbol = {sensor.band(band).symbol: band for band in plan.levels[0].bands if sensor.band(band).symbol}
+    by_symbol = {s: band for band in plan.levels[0].physical_bands if (s := sensor.band(band).symbol)}
     chosen, needed = {}, set()
     for name in _BOUNDED if choice is None else (choice.index,):
         expression = expression_of(name)

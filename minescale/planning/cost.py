@@ -79,7 +79,7 @@ class Prices:
         chosen = plan.scenes[::step][:SAMPLE_SCENES]
         blocks = {}
         for level in plan.levels:
-            for band in (*level.bands, MASK):
+            for band in (*level.physical_bands, MASK):
                 found = [block_sample(scene, band, level.resolution) for scene in chosen if band in scene.bands]
                 blocks[band, level.level] = tuple(summary for summary in found if summary is not None)
         return cls(blocks)
@@ -113,7 +113,7 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
     layers = index.looks(plan.periods)
     touched, shared, kept = np.zeros(3), np.zeros(3), 0.0  # blocks, compressed and decoded bytes
     pixels, samples, warped = _pixels(index, level), 0.0, 0.0
-    sizes = {band: prices.mean_bytes(band, level.level) for band in (*level.bands, MASK)}
+    sizes = {band: prices.mean_bytes(band, level.level) for band in (*level.physical_bands, MASK)}
     patches: dict[tuple[str, bytes], tuple[NDArray[np.intp], _Counted]] = {}
     for position, scene in enumerate(plan.scenes):
         tiles = index.tiles_of(position)

@@ -17,6 +17,7 @@ from minescale.sensors import MASK, SENSORS, Sensor
 from minescale.sources.catalogs import search
 from minescale.sources.freeze import FrozenCatalog, freeze, scenes_digest
 from minescale.sources.scenes import source_anchor
+from minescale.types import Channel, physical_bands
 
 TORCHLESS = ("index", "pixel")
 """Families whose predictors never import torch."""
@@ -80,7 +81,7 @@ def _no_pyramid(config: Config, package: ModelPackage) -> str:
 
 def _needed_bands(package: ModelPackage) -> tuple[str, ...]:
     screen = package.screen.spec.bands if package.screen else ()
-    return tuple(dict.fromkeys((*package.spec.bands, *screen)))
+    return physical_bands((*package.spec.bands, *screen))
 
 
 def _one_sensor(frozen: FrozenCatalog) -> Sensor:
@@ -140,7 +141,7 @@ def plan_scenes(
                 level=i,
                 resolution=grid.level_resolution(i),
                 family=found.spec.family,
-                bands=tuple(sensor.band(b).name for b in found.spec.bands),
+                bands=_channels(found.spec.bands, sensor),
                 halo=found.spec.halo,
                 model_digest=found.digest,
             )
@@ -153,6 +154,12 @@ def plan_scenes(
         scenes=frozen.scenes,
         excluded=frozen.excluded,
     )
+
+
+def _channels(names: Sequence[str], sensor: Sensor) -> tuple[str, ...]:
+    """The same channels by the sensor's own band names."""
+    channels = (Channel.parse(name) for name in names)
+    return tuple(str(Channel(sensor.band(c.band).name, c.percentile)) for c in channels)
 
 
 def plan_memory(plan: ScanPlan, package: ModelPackage) -> MemoryProjection:
@@ -169,7 +176,8 @@ def plan_memory(plan: ScanPlan, package: ModelPackage) -> MemoryProjection:
                 config=plan.config,
                 tile_px=plan.grid.tile_size,
                 halo=level.halo,
-                n_bands=len(level.bands),
+                n_bands=len(level.physical_bands),
+                n_channels=len(level.bands),
                 layers=most_layers(plan, level.level),
                 mask_factor=factor,
                 model_bytes=peak_bytes(found.spec, plan.grid.tile_size, level.halo),

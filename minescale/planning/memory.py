@@ -62,6 +62,7 @@ def project_memory(
     tile_px: int,
     halo: int,
     n_bands: int,
+    n_channels: int,
     layers: int,
     mask_factor: int,
     model_bytes: int,
@@ -71,6 +72,7 @@ def project_memory(
 
     Parameters
     ----------
+    n_bands, n_channels : bands that are read, and channels that they are composited to.
     layers : most acquisition days that cover one tile in one period.
     mask_factor : how much coarser than the tile its quality band is read (2 for SCL at 10 m, unless scenes warp).
     model_bytes : what one prediction of a tile needs, by the model's own estimate.
@@ -98,7 +100,7 @@ def project_memory(
         # two tiles have pieces on their way; one piece each they have even beyond the budget
         stack=min(IN_FLIGHT * _TILES * piece_bytes, max(rooms.BUDGET, _TILES * piece_bytes)),
         windows=config.read.threads * pixels * 2 * WINDOW_COPIES,
-        composite=(n_bands * pixels * 2 + pixels * (2 + 1 + 1)) * _TILES,
+        composite=(n_channels * pixels * 2 + pixels * (2 + 1 + 1)) * _TILES,
         model=model_bytes,
     )
 

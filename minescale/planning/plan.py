@@ -15,7 +15,7 @@ from minescale.errors import OutputMismatch
 from minescale.grid import MosaicGrid, project_bbox
 from minescale.planning.tiles import TileIndex
 from minescale.sources.scenes import Scene
-from minescale.types import BBox, Period, PeriodRule
+from minescale.types import BBox, Period, PeriodRule, physical_bands
 
 PLAN_FILE, SCENES_FILE, MOSAIC_FILE, LOSSES_FILE = "plan.json", "scenes.parquet", "mosaic.zarr", "losses.jsonl"
 
@@ -66,9 +66,15 @@ class LevelSpec:
     family: str
     """Model family, such as ``pixel`` or ``unet``."""
     bands: tuple[str, ...]
+    """Channels of the model, such as ``nir`` and ``nir:p90``; see :class:`minescale.types.Channel`."""
     halo: int
     """Pixels read beyond each edge of a tile for the model."""
     model_digest: str
+
+    @property
+    def physical_bands(self) -> tuple[str, ...]:
+        """Bands that are read, each once however many channels it has."""
+        return physical_bands(self.bands)
 
 
 @dataclass(frozen=True, kw_only=True)

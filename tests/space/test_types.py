@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minescale.errors import UsageError
-from minescale.types import BBox, Period, TileKey
+from minescale.types import BBox, Channel, Period, TileKey, physical_bands
 
 
 def test_antimeridian_box_is_cut_in_two() -> None:
@@ -77,3 +77,18 @@ def test_period_round_trips_through_its_text() -> None:
 def test_tile_keys_have_no_negative_index() -> None:
     with pytest.raises(UsageError):
         TileKey(0, -1, 3)
+
+
+@pytest.mark.parametrize("name", ["nir", "nir:p0", "swir16:p9", "swir16:p10", "red:p100"])
+def test_channels_round_trip_through_their_names(name: str) -> None:
+    assert str(Channel.parse(name)) == name
+
+
+@pytest.mark.parametrize("name", ["nir:", "nir:p", "nir:p101", "nir:p07", "nir:p2.5", "nir:max", "nir:p10:p9"])
+def test_unknown_statistics_say_what_to_pass(name: str) -> None:
+    with pytest.raises(UsageError, match="nir:p10"):
+        Channel.parse(name)
+
+
+def test_a_band_is_read_once_for_all_its_channels() -> None:
+    assert physical_bands(("nir:p90", "red", "nir", "red:p10", "blue")) == ("nir", "red", "blue")
