@@ -56,6 +56,7 @@ def test_round_trip_keeps_the_specification_and_the_weights(folder: Path) -> Non
     [
         unet_spec(),
         pixel_spec(training={"bbox": [1.0, 2.0, 3.0, 4.0], "start": "2024-01-01T00:00:00Z", "prevalence": 0.01}),
+        pixel_spec(bands=("nir:p10", "red", "nir:p90", "nir")),
         pixel_spec(sensors=("landsat-c2-l2",), bands=("red", "nir08"), keep_threshold=None, description="x y"),
     ],
 )
@@ -225,6 +226,9 @@ def test_specifications_that_contradict_themselves() -> None:
         ({"patch": 64}, "larger than twice"),
         ({"bands": ()}, "none"),
         ({"bands": ("red", "red")}, "none twice"),
+        ({"bands": ("red:p10", "red", "red:p10")}, "none twice"),
+        ({"bands": ("red", "nirr:p10")}, r"nirr[\s\S]*nir\?"),
+        ({"bands": ("red", "nir:max")}, r"tiny-unet: unknown statistic[\s\S]*nir:max[\s\S]*p0 to p100"),
         ({"name": "9"}, "not usable"),
     ):
         with pytest.raises(ModelError, match=message):
@@ -236,6 +240,9 @@ def test_check_fits() -> None:
     check_fits(spec, SENTINEL2_L2A, 10)
     check_fits(spec, SENTINEL2_L2A, 15)
     check_fits(spec, LANDSAT_C2_L2, 10)  # nir is an alias there
+    check_fits(pixel_spec(bands=("red", "nir:p90")), LANDSAT_C2_L2, 80)
+    with pytest.raises(ModelError, match="rededge071"):
+        check_fits(pixel_spec(bands=("red", "rededge071:p10")), LANDSAT_C2_L2, 80)
     for resolution, fix in ((30, "--resolution 15"), (5, "--resolution 7")):
         with pytest.raises(ModelError, match=fix):
             check_fits(spec, SENTINEL2_L2A, resolution)

@@ -69,6 +69,26 @@ def test_features_equal_the_index_kernels(pixels: np.ndarray) -> None:
     np.testing.assert_allclose(got, numpy_features(names, spec, pixels), rtol=2e-5, atol=2e-6)
 
 
+def test_statistics_are_features_and_symbols(pixels: np.ndarray) -> None:
+    """``nir:p90`` by its name, and ``N_p90`` in a formula; an index by name is of the scan's own composites."""
+    spec = pixel_spec(bands=("nir:p90", "red", "nir", "red:p10", "blue", "swir16"))
+    assert band_symbols(spec) == ("N_p90", "R", "N", "R_p10", "B", "S1")
+    names = ["nir:p90", "NDVI", "(N_p90 - R_p10) / (N_p90 + R_p10)", "ND_nir:p90_red"]
+    got = features_of(pixels, compile_features(names, spec))
+    high, red, nir, low = pixels[:4]
+    expected = [high, (nir - red) / (nir + red), (high - low) / (high + low), (high - red) / (high + red)]
+    np.testing.assert_allclose(got, expected, rtol=2e-5, atol=2e-6)
+
+
+def test_unet_reads_statistics_as_further_channels(unet_package: Packages) -> None:
+    bands = ("red", "nir", "nir:p90", "red:p10")
+    package = unet_package(bands=bands, mean=(0.1,) * 4, std=(0.1,) * 4)
+    batch = np.random.default_rng(2).uniform(0.01, 0.5, (1, 4, 64, 64)).astype(np.float32)
+    first = load_predictor(package, "cpu").predict(batch)
+    batch[:, 2] += 0.1
+    assert np.abs(load_predictor(package, "cpu").predict(batch) - first).max() > 1e-3
+
+
 @pytest.mark.parametrize("hidden", [0, 16])
 def test_pixel_model_equals_numpy(pixel_package: Packages, pixels: np.ndarray, hidden: int) -> None:
     package = pixel_package(hidden)
