@@ -13,6 +13,7 @@ from regions import BACKGROUND, IGNORE, MINE, Sample
 
 from minescale.models.spec import ModelSpec, trained_range
 from minescale.models.unet import UNet, build_unet, default_halo, scale
+from minescale.types import Channel, physical_bands
 
 Pair = tuple[np.ndarray, np.ndarray]
 """uint16 (band, y, x) composite and uint8 (y, x) labels."""
@@ -47,6 +48,8 @@ class Crops:
         self.pairs, self.options = pairs, options
         self.rng = np.random.default_rng(seed)
         self.mines = [np.argwhere(label == MINE) for _, label in pairs]
+        bands = physical_bands(options["bands"])
+        self.band_of = [bands.index(Channel.parse(name).band) for name in options["bands"]]
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """float32 (n, band, y, x) reflectance and uint8 (n, y, x) labels."""
@@ -67,7 +70,8 @@ class Crops:
         y, x = int(np.clip(y, 0, rows - size)), int(np.clip(x, 0, cols - size))
         image = whole[:, y : y + size, x : x + size]
         label = np.where((image == 0).any(axis=0), IGNORE, labels[y : y + size, x : x + size])
-        gain = rng.uniform(1 - self.options["gain"], 1 + self.options["gain"], (len(image), 1, 1))
+        gain = rng.uniform(1 - self.options["gain"], 1 + self.options["gain"], (max(self.band_of) + 1, 1, 1))
+        gain = gain[self.band_of]  # channels of a band keep their ratios
         image = (image * np.float32(1e-4) * gain).astype(np.float32)
         turns = int(rng.integers(4))
         image, label = np.rot90(image, turns, (1, 2)), np.rot90(label, turns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from minescale.sources.catalogs import search
 from minescale.sources.freeze import freeze
 from minescale.sources.reader import Reader
 from minescale.synthetic import Region, RegionSpec, ensure_region
+from minescale.types import physical_bands
 
 FACTOR = 8
 TILE = 512
@@ -34,7 +36,7 @@ class Sample:
     fine: np.ndarray | None
     """uint16 (band, y, x) at 10 m."""
     coarse: np.ndarray
-    """uint16 (band, y/8, x/8) at 80 m."""
+    """uint16 (channel, y/8, x/8) at 80 m."""
     label: np.ndarray
     """uint8 (y, x) at 10 m: BACKGROUND, MINE (mined on at least half of the dates), IGNORE (mined later)."""
 
@@ -76,7 +78,8 @@ def samples(role: str, config: Mapping[str, Any], bands: Sequence[str], work: Pa
 
 
 def _load(spec: RegionSpec, bands: Sequence[str], work: Path, *, fine: bool) -> Sample:
-    path = work / f"{spec.name}-{spec.digest}.npz"
+    channels = hashlib.sha256(" ".join(bands).encode()).hexdigest()[:8]
+    path = work / f"{spec.name}-{spec.digest}-{channels}.npz"
     if not path.exists():
         region = ensure_region(spec, work / "scenes")
         sample = _composite(region, bands, fine=fine)
@@ -101,7 +104,8 @@ def _composite(region: Region, bands: Sequence[str], *, fine: bool) -> Sample:
         truth = source.read(1)
     if truth.shape != grid.shape:
         raise SystemExit(f"truth {truth.shape} does not lie on the grid {grid.shape}")
-    scenes = freeze(search(str(region.catalog), bbox=region.bbox, period=region.period), bands=bands).scenes
+    found = search(str(region.catalog), bbox=region.bbox, period=region.period)
+    scenes = freeze(found, bands=physical_bands(bands)).scenes
     half = (len(region.dates) + 1) // 2
     label = np.where(truth == 0, BACKGROUND, np.where(truth <= half, MINE, IGNORE)).astype(np.uint8)
     reader = Reader()

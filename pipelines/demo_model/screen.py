@@ -31,14 +31,14 @@ def make_screen(config: Mapping[str, Any], work: Path, out: Path) -> None:
     """Train, calibrate and test the screen; write its package to ``out``."""
     options, bands = config["screen"], config["screen"]["bands"]
     torch.set_num_threads(options["threads"])
-    train = list(samples("screen_train", config, bands, work))
+    train = [s for role in ("screen_train", "screen_train_year") for s in samples(role, config, bands, work)]
     pairs = fit.coarse_pairs(train, options["share"])
     mean, std = fit.band_statistics(pairs)
     network, history = fit.train_unet(
         pairs, options, mean, std, config["seed"], fit.screen_loss(options["mine_weight"])
     )
     text = "Coarse level of the package demo: 80 m, trained on synthetic regions only."
-    spec = fit.network_spec("demo-screen", "2.0.0", options, mean, std, provenance(train), text)
+    spec = fit.network_spec("demo-screen", "3.0.0", options, mean, std, provenance(train), text)
     calibration = calibrate(config, spec, network, work)
     spec = spec.replace(keep_threshold=calibration.threshold)
     draft = load_predictor(write_package(work / "final-screen", spec, state_arrays(network), "draft", {}))
@@ -83,8 +83,7 @@ def calibrate(config: Mapping[str, Any], spec: ModelSpec, network: UNet, work: P
     options = config["screen"]
     alpha, cap = 1 - options["recall"], options["cap_ha"]
     predictor = load_predictor(write_package(work / "draft-screen", spec, state_arrays(network), "draft", {}))
-    roles = ("screen_calibrate", "screen_dense")
-    measured = [tile_scores(predictor, s) for role in roles for s in samples(role, config, spec.bands, work)]
+    measured = [tile_scores(predictor, s) for s in samples("screen_calibrate", config, spec.bands, work)]
     scores, areas = (np.concatenate(column) for column in zip(*measured, strict=True))
     raw = area_threshold(scores, areas, alpha=alpha, cap=cap).threshold
     fit.shift_decision(network, raw)
@@ -129,6 +128,7 @@ def screen_card(config: Mapping[str, Any], calibration: Calibration, scores: Map
         for share, found in scores["by_mine_share"].items()
     )
     return SCREEN_CARD.format(
+        width=config["screen"]["width"],
         recall=config["screen"]["recall"],
         keep=f"{calibration.threshold:.3f}",
         n=calibration.n,

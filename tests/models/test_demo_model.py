@@ -47,6 +47,7 @@ def planted(script: SimpleNamespace, seed: int) -> Any:
     fine = rng.normal(800, 120, (6, 512, 512)) + 1500 * (label == script.regions.MINE)
     fine = np.clip(fine, 1, 9000).astype(np.uint16)
     coarse = fine.reshape(6, 64, 8, 64, 8).mean(axis=(2, 4)).astype(np.uint16)
+    coarse = np.concatenate([coarse] * 3)  # composite and two percentiles: one look
     return script.regions.Sample(name=f"r-{seed}", bbox=(0.0, 0.0, 1.0, 1.0), fine=fine, coarse=coarse, label=label)
 
 
@@ -78,7 +79,7 @@ def test_screen_learns_is_repeatable_and_its_threshold_skips_no_mines(
     from minescale.models.package import load_package
     from minescale.models.predictor import load_predictor
 
-    roles = {"screen_train": (1, 2), "screen_calibrate": range(10, 30), "screen_dense": range(30, 50)}
+    roles = {"screen_train": (1,), "screen_train_year": (2,), "screen_calibrate": range(10, 50)}
     roles["screen_test"] = (60, 61, 62)
     monkeypatch.setattr(script.regions, "TILE", 64)
     monkeypatch.setattr(script.screen, "TILE", 64)
@@ -114,6 +115,17 @@ def test_coarse_labels_leave_doubtful_pixels_out(script: SimpleNamespace) -> Non
     assert label[26, 25] == script.regions.IGNORE, "less than the share"
     assert label[37, 37] == script.regions.IGNORE, "mined later"
     assert np.count_nonzero(label) == 3
+
+
+def test_channels_of_a_band_keep_their_ratios(script: SimpleNamespace) -> None:
+    label = np.zeros((40, 40), np.uint8)
+    label[20, 20] = script.regions.MINE
+    options = {"bands": ["red", "nir", "red:p10", "nir:p90"], "batch": 3, "crop": 16, "mine_crops": 0.5, "gain": 0.3}
+    crops = script.fit.Crops([(np.full((4, 40, 40), 1000, np.uint16), label)], options, seed=1)
+    red, nir, low, high = crops.batch()[0].numpy()[:, :, 0, 0].T
+    np.testing.assert_array_equal(red, low)
+    np.testing.assert_array_equal(nir, high)
+    assert (red != nir).all()
 
 
 def test_decision_is_moved_not_changed(script: SimpleNamespace) -> None:
