@@ -99,14 +99,14 @@ def test(config: Mapping[str, Any], predictor: Predictor, work: Path) -> dict[st
     tiles = [tile_scores(predictor, s) for s in samples("screen_test", config, predictor.spec.bands, work)]
     keep = predictor.spec.keep_threshold or 0.0
 
-    def numbers(chosen: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    def numbers(chosen: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float | None]:
         score, area = (np.concatenate(column) for column in zip(*chosen, strict=True))
         kept = as_codes(score) / PROBABILITY_STEPS >= keep
         return {
             "tiles": len(area),
             "share_with_mines": float((area > 0).mean()),
             "share_refined": float(kept.mean()),
-            "share_refined_of_tiles_without_mines": float(kept[area == 0].mean()),
+            "share_refined_of_tiles_without_mines": float(kept[area == 0].mean()) if (area == 0).any() else None,
             "recall_of_mine_area": float(area[kept].sum() / area.sum()),
             # Trivial beside it: as many tiles, picked at random.
             "recall_of_random_tiles": float(kept.mean()),
@@ -121,9 +121,12 @@ def test(config: Mapping[str, Any], predictor: Predictor, work: Path) -> dict[st
 
 
 def screen_card(config: Mapping[str, Any], calibration: Calibration, scores: Mapping[str, Any]) -> str:
+    def percent(share: float | None) -> str:
+        return "no such tile" if share is None else f"{share:.0%}"
+
     rows = "\n".join(
         f"| {float(share):.1%} | {found['share_with_mines']:.0%} | {found['share_refined']:.0%} |"
-        f" {found['share_refined_of_tiles_without_mines']:.0%} | {found['recall_of_mine_area']:.4f} |"
+        f" {percent(found['share_refined_of_tiles_without_mines'])} | {found['recall_of_mine_area']:.4f} |"
         f" {found['recall_of_random_tiles']:.2f} |"
         for share, found in scores["by_mine_share"].items()
     )
