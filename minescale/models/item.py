@@ -89,6 +89,9 @@ def to_item(spec: ModelSpec, assets: Mapping[str, Any], *, total_parameters: int
             }
         ],
     }
+    if spec.hyperparameters.get("logarithm"):
+        function = {"format": "python", "expression": "minescale.models.unet:logarithm"}
+        properties["mlm:input"][0]["pre_processing_function"] = function
     if spec.hyperparameters:
         properties["mlm:hyperparameters"] = dict(spec.hyperparameters)
     for key in (*_OWN, *_OWN_OPTIONAL):

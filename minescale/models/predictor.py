@@ -59,7 +59,8 @@ class Family:
 def _unet_bytes(spec: ModelSpec) -> int:
     # Scaled input and its folded copy, half-resolution features (input, output, joined, workspace), scores.
     width = int(spec.hyperparameters.get("width", 16))
-    return 4 * (4 * len(spec.bands) + 2 * width + 6 * len(spec.classes))
+    copies = 5 if spec.hyperparameters.get("logarithm") else 4
+    return 4 * (copies * len(spec.bands) + 2 * width + 6 * len(spec.classes))
 
 
 def _index_bytes(spec: ModelSpec) -> int:

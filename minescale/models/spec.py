@@ -58,7 +58,8 @@ class ModelSpec:
     halo: int = 0
     """Pixels of context needed on every side of a pixel; a multiple of 8."""
     mean: tuple[float, ...] | None = None
-    """Per channel, reflectance; the input is scaled as ``(x - mean) / std``. One constant for the whole world."""
+    """Per channel, reflectance (or its logarithm, where the model takes that first); the input is scaled as
+    ``(x - mean) / std``. One constant for the whole world."""
     std: tuple[float, ...] | None = None
     sensors: tuple[str, ...] = ()
     """Sensors it was made for; empty: any sensor that has the bands."""

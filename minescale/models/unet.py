@@ -137,9 +137,12 @@ class UNetPredictor:
         spec = package.spec
         options = dict(spec.hyperparameters)
         width, depth = int(options.pop("width", 16)), int(options.pop("depth", 3))
+        self._logarithm = bool(options.pop("logarithm", False))
         if options:
             raise ModelError(
-                f"model {spec.name}: unknown hyperparameters", got=", ".join(options), expected="width, depth"
+                f"model {spec.name}: unknown hyperparameters",
+                got=", ".join(options),
+                expected="width, depth, logarithm",
             )
         network = build_unet(len(spec.bands), len(spec.classes), width, depth)
         _load_weights(network, package)
@@ -171,6 +174,8 @@ class UNetPredictor:
         return out
 
     def _on_cpu(self, image: NDArray[np.float32]) -> Tensor:
+        if self._logarithm:
+            image = logarithm(torch.from_numpy(image)).numpy()
         folded = scale_and_fold(image, self._mean.numpy().ravel(), self._scale.numpy().ravel())
         return self._net.from_folded(torch.from_numpy(folded[np.newaxis]).permute(0, 3, 1, 2))
 
@@ -178,9 +183,15 @@ class UNetPredictor:
         part = torch.from_numpy(images)
         if len(part) < step:
             part = torch.cat([part, part.new_zeros((step - len(part), *part.shape[1:]))])
-        x = scale(part.to(self._device, memory_format=torch.channels_last), self._mean, self._scale)
+        part = part.to(self._device, memory_format=torch.channels_last)
+        x = scale(logarithm(part) if self._logarithm else part, self._mean, self._scale)
         with torch.autocast("cuda", dtype=torch.float16):
             return self._net(x).float()
+
+
+def logarithm(x: Tensor) -> Tensor:
+    """``ln(1 + 1e4 x) / 10`` of reflectance: what differs between grounds are ratios of bands. No data stays 0."""
+    return torch.log1p(x * 1e4).mul_(0.1)
 
 
 def scale(x: Tensor, mean: Tensor, inverse_std: Tensor) -> Tensor:

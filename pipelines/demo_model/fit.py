@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from regions import BACKGROUND, IGNORE, MINE, Sample
 
 from minescale.models.spec import ModelSpec, trained_range
-from minescale.models.unet import UNet, build_unet, default_halo, scale
+from minescale.models.unet import UNet, build_unet, default_halo, logarithm, scale
 from minescale.types import Channel, physical_bands
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -34,9 +34,11 @@ def coarse_pairs(samples: Sequence[Sample], share: float) -> list[Pair]:
     return pairs
 
 
-def band_statistics(pairs: Sequence[Pair]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of reflectance per band over all training pixels with data."""
+def band_statistics(pairs: Sequence[Pair], log: bool = False) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of reflectance, or of its ``log``, per band over all training pixels with data."""
     pixels = np.concatenate([i[:, (i != 0).all(axis=0)][:, ::7] for i, _ in pairs], axis=1) * np.float32(1e-4)
+    if log:
+        pixels = logarithm(torch.from_numpy(pixels)).numpy()
     mean, std = pixels.mean(axis=1, dtype=np.float64), pixels.std(axis=1, dtype=np.float64)
     return tuple(round(float(v), 5) for v in mean), tuple(round(float(v), 5) for v in std)
 
@@ -101,6 +103,8 @@ def train_unet(
     history, recent = [], []
     for step in range(options["steps"]):
         image, label = crops.batch()
+        if options.get("logarithm"):
+            image = logarithm(image)
         logits = network(scale(image, centre, inverse).contiguous(memory_format=torch.channels_last))
         loss = loss_of(logits[:, 1] - logits[:, 0], label)
         optimiser.zero_grad()
@@ -161,7 +165,7 @@ def network_spec(
         halo=default_halo(options["depth"]),
         mean=mean,
         std=std,
-        hyperparameters={"width": options["width"], "depth": options["depth"]},
+        hyperparameters={key: options[key] for key in ("width", "depth", "logarithm") if key in options},
         training=training,
         licence="Apache-2.0",
         description=text,

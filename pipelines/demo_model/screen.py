@@ -33,7 +33,7 @@ def make_screen(config: Mapping[str, Any], work: Path, out: Path) -> None:
     torch.set_num_threads(options["threads"])
     train = [s for role in ("screen_train", "screen_train_year") for s in samples(role, config, bands, work)]
     pairs = fit.coarse_pairs(train, options["share"])
-    mean, std = fit.band_statistics(pairs)
+    mean, std = fit.band_statistics(pairs, options["logarithm"])
     network, history = fit.train_unet(
         pairs, options, mean, std, config["seed"], fit.screen_loss(options["mine_weight"])
     )

@@ -195,8 +195,9 @@ def test_unet_receptive_radius_is_exact() -> None:
         assert default_halo(depth) % 8 == 0
 
 
-def test_unet_predictor_equals_the_plain_network(unet_package: Packages) -> None:
-    """Folded norms, channels-last and micro-batches change nothing."""
+@pytest.mark.parametrize("log", [False, True])
+def test_unet_predictor_equals_the_plain_network(unet_package: Packages, log: bool) -> None:
+    """Folded norms, channels-last and micro-batches change nothing; a logarithm is taken before the scaling."""
     import torch
 
     from minescale.models.unet import build_unet
@@ -207,7 +208,17 @@ def test_unet_predictor_equals_the_plain_network(unet_package: Packages) -> None
     batch = np.random.default_rng(1).uniform(0.01, 0.5, (3, 6, 64, 96)).astype(np.float32)
     batch[1, 2, :8, :8] = 0
     mean, std = (np.array(v, np.float32).reshape(1, 6, 1, 1) for v in (package.spec.mean, package.spec.std))
-    scaled = np.where((batch > 0).all(axis=1, keepdims=True), (batch - mean) / std, 0)
+    if log:
+        mean, std = mean + 0.5, std + 0.1
+        spec = package.spec.replace(
+            hyperparameters={**package.spec.hyperparameters, "logarithm": True},
+            mean=tuple(mean.ravel().tolist()),
+            std=tuple(std.ravel().tolist()),
+        )
+        package = write_package(package.path.parent / "log", spec, package.weights(), "card", {})
+        assert load_package(str(package.path)).spec == package.spec
+    values = np.log(1 + batch.astype(float) * 1e4) / 10 if log else batch
+    scaled = np.where((batch > 0).all(axis=1, keepdims=True), (values - mean) / std, 0)
     with torch.inference_mode():
         expected = torch.softmax(network(torch.from_numpy(scaled.astype(np.float32))), 1).numpy()
     np.testing.assert_allclose(load_predictor(package, "cpu").predict(batch), expected, atol=2e-5)
