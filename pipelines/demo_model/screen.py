@@ -83,7 +83,8 @@ def calibrate(config: Mapping[str, Any], spec: ModelSpec, network: UNet, work: P
     options = config["screen"]
     alpha, cap = 1 - options["recall"], options["cap_ha"]
     predictor = load_predictor(write_package(work / "draft-screen", spec, state_arrays(network), "draft", {}))
-    measured = [tile_scores(predictor, s) for s in samples("screen_calibrate", config, spec.bands, work)]
+    roles = ("screen_calibrate", "screen_dense")
+    measured = [tile_scores(predictor, s) for role in roles for s in samples(role, config, spec.bands, work)]
     scores, areas = (np.concatenate(column) for column in zip(*measured, strict=True))
     raw = area_threshold(scores, areas, alpha=alpha, cap=cap).threshold
     fit.shift_decision(network, raw)

@@ -79,7 +79,8 @@ def test_screen_learns_is_repeatable_and_its_threshold_skips_no_mines(
     from minescale.models.package import load_package
     from minescale.models.predictor import load_predictor
 
-    roles = {"screen_train": (1,), "screen_train_year": (2,), "screen_calibrate": range(10, 50)}
+    roles = {"screen_train": (1,), "screen_train_year": (2,), "screen_calibrate": range(10, 30)}
+    roles["screen_dense"] = range(30, 50)
     roles["screen_test"] = (60, 61, 62)
     monkeypatch.setattr(script.regions, "TILE", 64)
     monkeypatch.setattr(script.screen, "TILE", 64)
@@ -148,7 +149,7 @@ def test_regions_of_the_roles_are_apart(script: SimpleNamespace, config: dict[st
     from minescale.synthetic import DEMO, SMALL
 
     roles = [name for name, value in config["regions"].items() if isinstance(value, dict)]
-    assert len(roles) == 7
+    assert len(roles) == 8
     seeds = [s.seed for role in roles for s in script.regions.specs(role, config)]
     assert len(set(seeds)) == len(seeds)
     assert not {DEMO.seed, SMALL.seed, *range(100, 200)} & set(seeds), "the benchmarks' seeds"
