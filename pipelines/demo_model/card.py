@@ -42,8 +42,8 @@ SCREEN_CARD = """# demo-screen 3.0.0
 real scenes.**
 
 A U-Net of two resolutions (160 and 320 m inside, {width} channels at the finer) at 80 m, halo of 24 pixels. Of every band
-it reads the composite (a median) and the 10th and 90th percentile of the clear looks: through a year fields green up and
-rivers rise over their bars, while pits stay bare. It decides which tiles of 512 x 512 pixels of 10 m are looked at
+it reads the logarithm of the composite (a median) and of the 10th and 90th percentile of the clear looks: through a year
+fields green up and rivers rise over their bars, while pits stay bare. It decides which tiles of 512 x 512 pixels of 10 m are looked at
 closely: those with a pixel that scores at least {keep}.
 
 That threshold was set by conformal risk control on {n} tiles with mines, from regions with 12 looks in a year that were
