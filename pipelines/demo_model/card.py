@@ -47,9 +47,9 @@ fields green up and rivers rise over their bars, while pits stay bare. It decide
 closely: those with a pixel that scores at least {keep}.
 
 That threshold was set by conformal risk control on {n} tiles with mines, from regions with 12 looks in a year that were
-neither trained on nor used to compare designs: of the mine area, counted up to {cap} ha per tile ({area} ha in all), at
-most a share of {bound} is expected in skipped tiles (recall {recall}), for tiles like those. Of all their mine area
-{missed} lay in skipped tiles. The promise is about area: small mines are skipped far more often than large ones, so where
+not trained on (though the last designs were compared on 24 of the 40): of the mine area, counted up to {cap} ha per tile
+({area} ha in all), at most a share of {bound} is expected in skipped tiles (recall {recall}), for tiles like those. Of
+all their mine area {missed} lay in skipped tiles. The promise is about area: small mines are skipped far more often than large ones, so where
 all mines are small the recall is lower; so it is with fewer looks, of which designs were seen to miss mines with two to
 four clear ones. Tiles of one region share rivers and weather, so they are less independent than the bound assumes. The
 bias was moved so that the threshold lies near 0.5; scores are no probabilities.
