@@ -90,8 +90,8 @@ class ReadConfig:
     timeout_s: float = 30.0
     cache_mb: int = 64
     """GDAL block cache per worker process; it needs to hold a row of blocks for each thread."""
-    reuse_mb: int = 256
-    """Decoded source blocks that a worker keeps for its next tiles, at most; 0 keeps none."""
+    reuse_mb: int = 120
+    """What a worker keeps of decoded source blocks for its next tiles, at most; 0 keeps nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

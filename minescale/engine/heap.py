@@ -40,8 +40,8 @@ class _HeapSizes(ctypes.Structure):
 def give_back_gaps() -> None:
     """Between tiles: give free pages in the gaps of the heaps to the system where they have become many.
 
-    Blocks kept for other tiles lie between freed ones, and gaps that fit nothing grow from tile to tile. Does nothing
-    where the C library is not glibc 2.33 or later.
+    What lives on from tile to tile lies between freed blocks, and gaps that fit nothing grow. Does nothing where the C
+    library is not glibc 2.33 or later.
     """
     libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
     sizes = getattr(libc, "mallinfo2", None)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,8 @@ class Parts:
     """Pixels of a window, in pieces that cover it. They are this thread's until :attr:`release`, or its next read."""
 
     pieces: Iterable[tuple[Window, NDArray[Any]]]
-    """Once: they may be decoded one by one, which raises :class:`NotInflated` where GDAL must do it."""
+    """Once, and each until the next: they may be decoded one by one, which raises :class:`NotInflated` where GDAL must
+    do it."""
     bytes_read: int
     """Compressed bytes of the blocks decoded for it."""
     decoded: int
@@ -86,65 +88,69 @@ class Image:
     dtype: str
     inflater: Inflater | None
 
-    def read(self, window: Window, ahead: Sequence[Window] = (), budget: int = 0, *, inflate: bool = True) -> Parts:
+    def read(
+        self,
+        window: Window,
+        ahead: tuple[Window, ...] = (),
+        budget: int = 0,
+        *,
+        needed: Window | None = None,
+        inflate: bool = True,
+    ) -> Parts:
         """First band inside ``window``, as stored; without ``inflate`` decoded by GDAL in any case.
 
-        Blocks that the windows ``ahead`` need as well are kept, decoded, in up to ``budget`` bytes of this process;
-        blocks that an earlier call kept are not read again.
+        What windows ``ahead`` need of these blocks as well is kept, decoded, in up to ``budget`` bytes of this process;
+        what an earlier call kept is not read again, and then pixels of ``window`` outside ``needed`` may be missing.
         """
         grid = blocks(window, self.block_shape)
-        held = reuse.take(self._key, grid) if budget else {}
-        wanted = {block for other in ahead for block in blocks(other, self.block_shape)} if budget else set()
-        if inflate and self.inflater and (found := self._inflated(self.inflater, window, grid, held, wanted, budget)):
+        held: dict[Block, reuse.Kept] = {}
+        wanted: Mapping[Block, Window] = {}
+        if budget:
+            wanted = _shares(window, ahead, self.block_shape)
+            held = reuse.take(self._key, _shares(window, (needed or window,), self.block_shape), wanted)
+        new = {block: share for block, share in wanted.items() if block not in held}
+        if inflate and self.inflater and (found := self._inflated(self.inflater, window, grid, held, new, budget)):
             return found
         extent = self._extent(grid)
-        kept = [block for block in grid if block in wanted]
-        if (not held and not kept) or extent.shape[0] * extent.shape[1] * _itemsize(self.dtype) > _WHOLE_BYTES:
-            reuse.give_back(held.values(), budget)
+        if (not held and not new) or extent.shape[0] * extent.shape[1] * _itemsize(self.dtype) > _WHOLE_BYTES:
             return Parts([(window, self._load(window, _room(window.shape, self.dtype)))], *self._cost(grid))
-        return self._of_window(window, extent, grid, held, kept, budget)
+        return self._of_window(window, extent, grid, held, new, budget)
 
     def _inflated(
         self,
         inflater: Inflater,
         window: Window,
         grid: Sequence[Block],
-        held: dict[Block, NDArray[Any]],
-        wanted: set[Block],
+        held: Mapping[Block, reuse.Kept],
+        new: Mapping[Block, Window],
         budget: int,
     ) -> Parts | None:
         missing = [block for block in grid if block not in held]
         packed = inflater.fetch(missing)
         if packed is None:
             return None
-        done: dict[Block, NDArray[Any]] = {}
 
         def pieces() -> Iterator[tuple[Window, NDArray[Any]]]:
             for block in grid:
-                pixels = held.get(block)
-                if pixels is None:
-                    pixels = reuse.room(self.block_shape, self.dtype)
+                if block in held:
+                    extent, pixels = held[block].window, held[block].pixels
+                else:
+                    extent, pixels = self._extent([block]), _room(self.block_shape, self.dtype)
                     inflater.inflate(packed, block, pixels)
-                done[block] = pixels
-                extent = self._extent([block])
+                    if block in new:
+                        reuse.keep(self._key, block, new[block], pixels[new[block].within(extent)], budget)
                 part = extent.clip_to(window)
                 yield part, pixels[part.within(extent)]
 
-        def release() -> None:
-            packed.release()
-            for block in wanted & done.keys():
-                reuse.keep(self._key, block, done[block], budget, owned=True)
-            reuse.give_back([pixels for block, pixels in done.items() if block not in wanted], budget)
-
-        return Parts(pieces(), *self._cost(missing), release)
+        return Parts(pieces(), *self._cost(missing), packed.release)
 
     def _of_window(
         self,
         window: Window,
         whole: Window,
         grid: Sequence[Block],
-        held: dict[Block, NDArray[Any]],
-        kept: Sequence[Block],
+        held: Mapping[Block, reuse.Kept],
+        new: Mapping[Block, Window],
         budget: int,
     ) -> Parts:
         data = _room(whole.shape, self.dtype)
@@ -154,14 +160,10 @@ class Image:
             extent = self._extent(missing)
             loaded = blocks(extent, self.block_shape)
             self._load(extent, data[extent.within(whole)])
-        for block, pixels in held.items():
-            rows, cols = (extent := self._extent([block])).shape
-            data[extent.within(whole)] = pixels[:rows, :cols]
-        for block in kept:
-            own = held.pop(block, None)
-            pixels = data[self._extent([block]).within(whole)] if own is None else own
-            reuse.keep(self._key, block, pixels, budget, owned=own is not None)
-        reuse.give_back(held.values(), budget)
+        for kept in held.values():
+            data[kept.window.within(whole)] = kept.pixels
+        for block, share in new.items():
+            reuse.keep(self._key, block, share, data[share.within(whole)], budget)
         return Parts([(window, data[window.within(whole)])], *self._cost(loaded))
 
     @property
@@ -192,6 +194,24 @@ class Image:
             return int(self.block_shape[0] * self.block_shape[1] * _itemsize(self.dtype) * _UNKNOWN_RATIO)
         size = self.base.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1, ovr=self.overview)
         return int(size) if size else 0
+
+
+@lru_cache(maxsize=64)
+def _shares(window: Window, others: tuple[Window, ...], block_shape: tuple[int, int]) -> Mapping[Block, Window]:
+    """Of each block under ``window`` the rectangle that the ``others`` need, where they do; the same for all dates."""
+    height, width = block_shape
+    found: dict[Block, Window] = {}
+    for row, col in blocks(window, block_shape):
+        extent = Window(row * height, (row + 1) * height, col * width, (col + 1) * width)
+        parts = [part for other in others if not (part := other.clip_to(extent)).empty]
+        if parts:
+            found[row, col] = Window(
+                min(part.row0 for part in parts),
+                max(part.row1 for part in parts),
+                min(part.col0 for part in parts),
+                max(part.col1 for part in parts),
+            )
+    return found
 
 
 def is_local(href: str) -> bool:

@@ -46,6 +46,8 @@ class Placement:
     """(y, x) of the image's blocks."""
     warp: dict[str, Any] | None = None
     """Arguments of a warp by GDAL."""
+    needed: windows.Window | None = None
+    """The part of the window that holds all pixels in use, where it is not all of it."""
 
     def put(
         self,
@@ -264,7 +266,7 @@ def look_up(
         row0 // height * height, -(-row1 // height) * height, col0 // width * width, -(-col1 // width) * width
     ).clip(shape)
     positions = nearest_positions(net_cols - window.col0, net_rows - window.row0, step, size, window.shape, block)
-    return Placement(window, positions=positions, block=block)
+    return Placement(window, positions=positions, block=block, needed=windows.Window(row0, row1, col0, col1))
 
 
 def _error(

@@ -263,7 +263,8 @@ class Reader:
             return False
         next_windows = geometry.windows_ahead(image.transform, image.shape, crs)
         for inflate in (True, False):
-            parts = image.read(landing.window, next_windows, self.config.reuse_mb * 2**20, inflate=inflate)
+            budget = self.config.reuse_mb * 2**20
+            parts = image.read(landing.window, next_windows, budget, needed=landing.needed, inflate=inflate)
             with computing(self.cores + 1):
                 done = self._put(parts, landing, scene, band, asset, tally, out, fresh=fresh)
             tally.bytes_read += parts.bytes_read
@@ -290,7 +291,7 @@ class Reader:
             probe = band in DARK_BANDS and (scene.id, band) not in _probed
             # What is there already must stay if a block turns out to be broken: then all are decoded first.
             if probe or not fresh:
-                pieces = list(pieces)
+                pieces = [(part, stored.copy()) for part, stored in pieces]
                 if probe:
                     _probe(pieces, scene, band, asset, tally)
             # The only place where scale and offset are used.

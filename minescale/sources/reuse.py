@@ -1,18 +1,22 @@
 """Decoded blocks at a tile's edge, kept in the process for the neighbours that it reads next.
 
 Tiles seldom end where source blocks do: halos, masks grown by a radius, and scenes of another zone make neighbours
-touch the same blocks. A block stays only while a tile ahead needs it, and leaves with the read that takes it.
+touch the same blocks. Of a block only what tiles ahead need is kept, and only while they do: it leaves with the read
+that takes it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
+
+from minescale.sources.slab import Room, Slab
+from minescale.sources.windows import Window
 
 Image = tuple[str, int | None]
 """Address and overview."""
@@ -22,11 +26,27 @@ Block = tuple[int, int]
 STALE_TURNS = 16
 """Tiles after which a kept block is taken to be left over: the tile that wanted it went to another worker."""
 
-_kept: OrderedDict[tuple[Image, Block], tuple[NDArray[Any], int]] = OrderedDict()
-_spare: dict[tuple[object, ...], list[NDArray[Any]]] = {}
-"""Arrays of blocks that nobody needs any more, by shape and type: fresh memory costs as much as the copy into it."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """A part of a block."""
+
+    window: Window
+    """Its place in the image."""
+    room: Room
+    turn: int
+
+    @property
+    def pixels(self) -> NDArray[Any]:
+        """As stored; they are there as long as this object."""
+        return self.room.pixels
+
+
+_kept: OrderedDict[tuple[Image, Block], Kept] = OrderedDict()
+_slab = Slab(0)
+_limit = 1 << 62
+"""Bytes up to which the slab may be used."""
 _lock = threading.Lock()
-_bytes = _spare_bytes = 0
 _turn = 0
 
 
@@ -37,86 +57,64 @@ def next_tile() -> None:
         _turn += 1
 
 
-def take(image: Image, blocks: Sequence[Block]) -> dict[Block, NDArray[Any]]:
-    """The kept ones of ``blocks``; they are not kept any longer. Hand them to :func:`keep` or :func:`give_back`."""
-    global _bytes  # noqa: PLW0603
+def take(image: Image, needed: Mapping[Block, Window], wanted: Mapping[Block, Window]) -> dict[Block, Kept]:
+    """What is kept of the ``needed`` parts of blocks, where it is all of a part.
+
+    It stays only where it is ``wanted`` again.
+    """
     found = {}
     with _lock:
-        for block in blocks:
-            entry = _kept.pop((image, block), None)
-            if entry is not None:
-                found[block] = entry[0]
-                _bytes -= entry[0].nbytes
+        for block, part in needed.items():
+            kept = _kept.pop((image, block), None)
+            if kept is None or not kept.window.covers(part):
+                continue
+            found[block] = kept
+            if block in wanted:
+                _kept[image, block] = Kept(kept.window, kept.room, _turn)
     return found
 
 
-def keep(image: Image, block: Block, pixels: NDArray[Any], budget: int, *, owned: bool = False) -> None:
-    """Keep a block while all that is kept fits into ``budget`` bytes: a copy of it, or itself where it is ``owned``.
+def keep(image: Image, block: Block, window: Window, pixels: NDArray[Any], budget: int) -> None:
+    """Keep a copy of the part of a block under ``window``, while all that is kept fits into ``budget`` bytes.
 
     Where it does not fit, left-overs go first, and then new blocks stay out: the oldest are the next to be needed.
     """
-    global _bytes  # noqa: PLW0603
+    global _slab  # noqa: PLW0603
     with _lock:
-        while _kept and _bytes + pixels.nbytes > budget:
-            key, (oldest, turn) = next(iter(_kept.items()))
-            if _turn - turn <= STALE_TURNS:
+        if _slab.size != budget:
+            _kept.clear()
+            _slab = Slab(budget)
+        while (room := _slab.room(pixels.shape, pixels.dtype, _limit)) is None:
+            key, oldest = next(iter(_kept.items()), (None, None))
+            if key is None or oldest is None or _turn - oldest.turn <= STALE_TURNS:
                 return
-            del _kept[key]
-            _bytes -= oldest.nbytes
-        if pixels.nbytes > budget or (image, block) in _kept:
-            return
-        _bytes += pixels.nbytes
-        _drop_spare(budget)
-    kept = pixels
-    if not owned:
-        kept = room(pixels.shape, pixels.dtype)
-        kept[:] = pixels  # before anybody can take it
+            del _kept[key], oldest
+        kept = Kept(window, room, _turn)
+    kept.pixels[:] = pixels  # before anybody can take it
     with _lock:
-        if (image, block) in _kept:
-            _bytes -= pixels.nbytes
-        else:
-            _kept[image, block] = (kept, _turn)
-
-
-def give_back(blocks: Iterable[NDArray[Any]], budget: int) -> None:
-    """Leave arrays from :func:`take` for the next blocks."""
-    global _spare_bytes  # noqa: PLW0603
-    with _lock:
-        for pixels in blocks:
-            _spare.setdefault((pixels.shape, pixels.dtype), []).append(pixels)
-            _spare_bytes += pixels.nbytes
-        _drop_spare(budget)
-
-
-def room(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """An array for a block; what it holds is left over from another."""
-    global _spare_bytes  # noqa: PLW0603
-    with _lock:
-        spare = _spare.get((shape, np.dtype(dtype)))
-        if spare:
-            _spare_bytes -= spare[-1].nbytes
-            return spare.pop()
-    return np.empty(shape, dtype)
-
-
-def _drop_spare(budget: int) -> None:
-    global _spare_bytes  # noqa: PLW0603
-    while _spare and _bytes + _spare_bytes > budget:
-        key, arrays = next(iter(_spare.items()))
-        if arrays:
-            _spare_bytes -= arrays.pop().nbytes
-        else:
-            del _spare[key]
+        _kept[image, block] = kept
 
 
 def kept_bytes() -> int:
     """Bytes of all kept blocks."""
-    return _bytes
+    with _lock:
+        return sum(kept.pixels.nbytes for kept in _kept.values())
 
 
 def forget() -> None:
     """Drop what is kept: what one run left over is not for the next."""
-    global _bytes  # noqa: PLW0603
     with _lock:
         _kept.clear()
-        _bytes = 0
+
+
+def touched_bytes() -> int:
+    """Bytes that kept blocks have ever taken: the store's part of this process's memory."""
+    with _lock:
+        return _slab.touched
+
+
+def hold_to(limit: int) -> None:
+    """Let the store grow to ``limit`` bytes, if its budget allows for as many; the rest of memory is for others."""
+    global _limit  # noqa: PLW0603
+    with _lock:
+        _limit = limit

@@ -51,6 +51,9 @@ class Window:
             min(self.col1, other.col1),
         )
 
+    def covers(self, other: Window) -> bool:
+        return other.clip_to(self) == other
+
     def within(self, outer: Window) -> tuple[slice, slice]:
         """Slices of this window in an array of ``outer``, which holds it."""
         return (

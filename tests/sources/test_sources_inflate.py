@@ -81,7 +81,7 @@ def test_anything_else_is_left_to_gdal(tmp_path: Path, dtype: str, options: dict
     path = write(tmp_path / "a.tif", dtype, **options)
     image = image_of(path)
     assert image.inflater is None
-    parts = image.read(Window(10, 200, 20, 300), [], 0)
+    parts = image.read(Window(10, 200, 20, 300))
     pixels = np.zeros((190, 280), dtype)
     for part, piece in parts.pieces:
         pixels[part.within(Window(10, 200, 20, 300))] = piece
@@ -106,7 +106,7 @@ def test_a_block_that_was_never_written_or_is_broken_goes_to_gdal(tmp_path: Path
     image = image_of(path)
     assert image.inflater is not None
     assert image.inflater.fetch([(0, 0), (1, 1)]) is None
-    parts = image.read(Window(0, 256, 0, 256), [], 0)
+    parts = image.read(Window(0, 256, 0, 256))
     assert sum(int(piece.astype(np.int64).sum()) for _, piece in parts.pieces) == 7 * 128 * 128
 
     offset = int(image.dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
