@@ -23,7 +23,7 @@ from minescale.cube.looks import Looks, choose_layers
 from minescale.cube.nesting import native_factor, pixel_metres, zoom_out
 from minescale.cube.pieces import Piece
 from minescale.cube.rooms import Room
-from minescale.cube.units import IN_FLIGHT, Unit, lay_out
+from minescale.cube.units import Unit, lay_out
 from minescale.kernels import composite as kernels
 from minescale.kernels import masking
 from minescale.kernels.resample import repeat
@@ -36,10 +36,12 @@ from minescale.sources.scenes import Layer, Scene, group_layers
 from minescale.sources.windows import centre_longitude
 from minescale.types import Channel, Reason, physical_bands
 
-LOOKS_BYTES = 16 << 20
+LOOKS_BYTES = 8 << 20
 """Quality bands that are read together."""
 LOOKS_IN_FLIGHT = 2
 """Groups of them on their way at a time."""
+_LOOKS_AT_ONCE = 4 << 20
+"""Bytes of them that are dilated together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,14 +287,9 @@ class _Attempt:
         states = self._take(pending)
         self._start_looks()
         if not self.failures:
-            radius = self._radius()
-            if states.dtype != np.uint8:
-                states = np.where(states > 0, CLEAR, NODATA).astype(np.uint8)
-            elif radius:
-                states = masking.dilate(states, radius)
-            if radius:
-                states = np.ascontiguousarray(states[:, radius:-radius, radius:-radius])
-            self._looks.add(which, states)
+            radius, step = self._radius(), max(1, _LOOKS_AT_ONCE // states[0].size)
+            for first in range(0, len(which), step):
+                self._looks.add(which[first : first + step], _dilated(states[first : first + step], radius))
         if not self._looking and not self.failures:
             self._choose()
 
@@ -308,16 +305,13 @@ class _Attempt:
         self._units = lay_out(self.used, self.geobox, self.bands, factor, self.composite)
 
     def _start_units(self, done: int, *, must: bool) -> None:
-        """Have ``IN_FLIGHT`` units on their way after the ``done`` first ones, or fewer where there is no room."""
-        for unit in self._units[len(self._reads) : done + IN_FLIGHT]:
+        """Have as many units on their way as there is room for; with ``must``, one after the ``done`` first ones."""
+        for unit in self._units[len(self._reads) :]:
             room = rooms.borrow(math.prod(unit.shape), must=must and len(self._reads) == done)
             if room is None:
                 return
-            if unit.whole:
-                ahead = [zoom_out(geobox, unit.factor) for geobox in self.ahead]
-            else:
-                # Blocks that the tile's own pieces share come first: those of deep stacks fill the store.
-                ahead = [self._ground(unit, piece) for piece in unit.ahead]
+            ahead = [self._ground(unit, piece) for piece in unit.ahead]
+            ahead += [zoom_out(geobox, unit.factor) for geobox in self.ahead]
             stack = room.stack(unit.shape)
             reads = [
                 self.reader.start(
@@ -380,6 +374,15 @@ class _Attempt:
                 return kernels.latest(stack, states, factor)
             case _:
                 return kernels.median(stack, states, factor)
+
+
+def _dilated(states: NDArray[Any], radius: int) -> NDArray[np.uint8]:
+    """uint8 (layer, y, x) states less the border of ``radius`` that clouds grow in from; of reflectance, 0 is none."""
+    if states.dtype != np.uint8:
+        states = np.where(states > 0, CLEAR, NODATA).astype(np.uint8)
+    elif radius:
+        states = masking.dilate(states, radius)
+    return np.ascontiguousarray(states[:, radius:-radius, radius:-radius]) if radius else states
 
 
 def _reason(data: NDArray[np.uint16], clouded: NDArray[np.bool_], losses: bool) -> NDArray[np.uint8]:

@@ -47,11 +47,13 @@ class Looks:
 
     def states(self, piece: Piece) -> NDArray[np.uint8]:
         """uint8 (layer, y, x) of a piece: CLEAR, or 0 where a layer is not."""
-        first = piece.col0 // 8
-        part = self._bits[:, piece.row0 : piece.row1, first : -(-piece.col1 // 8)]
-        # CLEAR is 1, so that bits are states.
-        found = np.unpackbits(part, axis=2, count=piece.col1 - 8 * first)
-        return np.ascontiguousarray(found[:, :, piece.col0 - 8 * first :])
+        first, rows = piece.col0 // 8, slice(piece.row0, piece.row1)
+        found = np.empty((len(self._bits), *piece.shape()), np.uint8)
+        for states, bits in zip(found, self._bits, strict=True):
+            # CLEAR is 1, so that bits are states.
+            part = np.unpackbits(bits[rows, first : -(-piece.col1 // 8)], axis=1, count=piece.col1 - 8 * first)
+            states[:] = part[:, piece.col0 - 8 * first :]
+        return found
 
 
 def choose_layers(looks: Looks, limit: int) -> list[int]:

@@ -1,7 +1,8 @@
-"""Rooms for stacks of layers: one budget for all tiles that a process has under way.
+"""Rooms for stacks of layers: one budget for them and for kept blocks, whatever tiles a process has under way.
 
-A room serves again and again, because fresh pages cost as much as the composite. One that is dropped with its tile,
-because the tile went elsewhere, frees its share of the budget by itself.
+A block that is not kept is decoded again, so kept blocks come first; but two rooms there always are. Rooms that are
+free read ahead. A room serves again and again, because fresh pages cost as much as the composite. One that is dropped
+with its tile, because the tile went elsewhere, frees its share of the budget by itself.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-BUDGET = 160 << 20
-"""Bytes of all rooms of a process: six tiles' bands of twelve layers at 1024 px, or two of 36."""
+from minescale.sources import reuse
+
+BUDGET = 216 << 20
+"""Bytes of rooms and kept blocks together: nine bands of twelve layers at 1024 px, or four beside a full store."""
+LEAST = 2
+"""Rooms that there must be room for: one to composite from, one to read into."""
 
 
 class Room:
@@ -41,16 +46,31 @@ def borrow(size: int, *, must: bool) -> Room | None:
         fitting = [room for room in _spare if room.values.size >= size]
         room = min(fitting, key=lambda room: room.values.size, default=None)
         need = room.values.nbytes if room else 2 * size
-        if lent + need > BUDGET and not must:
+        budget = _share(max(need, *(other.values.nbytes for other in (*_lent, *_spare)), 0))
+        if lent + need > budget and not must:
             return None
-        if room is None:
-            while _spare and lent + need + sum(room.values.nbytes for room in _spare) > BUDGET:
-                _spare.pop(0)
-            room = Room(size)
-        else:
+        if room is not None:
             _spare.remove(room)
+        # The store may have grown since: what is spare then goes, even if it has served before.
+        while _spare and lent + need + sum(room.values.nbytes for room in _spare) > budget:
+            _spare.pop(0)
+        room = room or Room(size)
         _lent.add(room)
         return room
+
+
+def store_limit(largest: int) -> int:
+    """Bytes that kept blocks may take beside rooms of which the largest has so many."""
+    # The states of a stack's pixels, which its composite needs, take half of what it takes.
+    return max(BUDGET - LEAST * largest - largest // 2, 0)
+
+
+def _share(largest: int) -> int:
+    """Bytes that rooms may take where the largest has so many; kept blocks are held to the rest."""
+    reuse.hold_to(store_limit(largest))
+    least = LEAST * largest
+    # Deep stacks fill the store within a tile: a third room would soon be too much.
+    return least if 2 * least > BUDGET else max(BUDGET - reuse.touched_bytes(), least)
 
 
 def give_back(room: Room) -> None:

@@ -15,11 +15,8 @@ from minescale.cube.pieces import Piece, cut
 from minescale.kernels.composite import METHODS
 from minescale.sources.scenes import Layer, Scene, source_anchor
 
-IN_FLIGHT = 4
-"""Units of a tile on their way at a time, the one being worked on included: two bands take the cores less time than a
-distant store takes to answer. Where they are large, the budget of rooms allows fewer."""
-_PER_BUDGET = 2
-"""Units that fit into the budget of rooms, at least."""
+_SHARE = 0.3
+"""Of the budget for rooms and kept blocks, what one unit may take: two of them leave 0.4 to kept blocks."""
 PIECEWISE = ("nearest",)
 """Resamplings that give a piece the pixels of its tile: GDAL's warps approximate positions anew for every target."""
 
@@ -36,15 +33,13 @@ class Unit:
     """In pixels of the quality band."""
     ahead: tuple[Piece, ...]
     """Pieces of the same bands that come later."""
-    whole: bool
-    """Whether the piece is the whole tile."""
     shape: tuple[int, int, int, int]
     """(layer, band, y, x) of its stack."""
 
 
 def most_pixels(layers: int, bands: int) -> int:
-    """Pixels of a piece of which all layers and bands fit into half of the budget of rooms."""
-    return rooms.BUDGET // _PER_BUDGET // (2 * layers * bands)
+    """Pixels of a piece of which all layers and bands fit into their share of the budget."""
+    return int(_SHARE * rooms.BUDGET) // (2 * layers * bands)
 
 
 def lay_out(
@@ -74,7 +69,6 @@ def lay_out(
                 factor=factor,
                 piece=piece,
                 ahead=tuple(pieces[i + 1 :]),
-                whole=len(pieces) == 1,
                 shape=(len(layers), len(group), *piece.shape(fine)),
             )
             for i, piece in enumerate(pieces)

@@ -16,6 +16,7 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from minescale.planning.memory import store_bytes
 from minescale.planning.plan import LevelSpec, ScanPlan
 from minescale.planning.rates import Work
 from minescale.planning.tiles import STRIP, TileIndex
@@ -155,9 +156,13 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
             shared += size * float(again @ np.bincount(runs, use))
             kept += like.decoded_bytes * float(distinct @ np.bincount(runs, use))
     n_tiles = len(index) * len(plan.periods)
-    # About half of what a tile shares is kept for the tile below it, the other half until the strip's next column.
-    held = (1 + min(STRIP, index.shape[0])) / 2 * kept / max(n_tiles, 1)
-    saved = shared * min(1.0, plan.config.read.reuse_mb * 2**20 / max(held, 1.0))
+    # About half of what a tile shares is kept for the tile below it, the other half until the strip's next column; and
+    # of a block about half is: what the neighbour needs of it.
+    held = (1 + min(STRIP, index.shape[0])) / 2 * kept / 2 / max(n_tiles, 1)
+    room = store_bytes(
+        plan.config, tile_px=plan.grid.tile_size, halo=level.halo, n_bands=len(level.bands), layers=int(layers.max())
+    )
+    saved = shared * min(1.0, room / max(held, 1.0))
     # A survivor's neighbour survives too in ``share`` of the cases if survivors are scattered: the dear case.
     requests, compressed, decoded = touched * share - saved * share**2
     predicted = float(pixels[index.inside.ravel()].sum()) * len(plan.periods) * share

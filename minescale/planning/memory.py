@@ -13,7 +13,7 @@ from minescale.config import Config
 from minescale.cube import rooms
 from minescale.cube.compose import LOOKS_BYTES, LOOKS_IN_FLIGHT
 from minescale.cube.pieces import cut
-from minescale.cube.units import IN_FLIGHT, PIECEWISE, most_pixels
+from minescale.cube.units import PIECEWISE, most_pixels
 from minescale.errors import PlanTooLarge
 from minescale.kernels.composite import METHODS
 from minescale.sources.handles import IDLE_BYTES
@@ -83,26 +83,41 @@ def project_memory(
     joint = METHODS[config.composite.method] == "bands"
     mask_pixels = pixels // mask_factor**2
     deep = used * (n_bands if joint else 1) * 2
-    most = most_pixels(max(used, 1), n_bands if joint else 1)
-    piece = pixels
-    if config.composite.resampling in PIECEWISE:
-        piece = max(math.prod(piece.shape()) for piece in cut((side, side), most, (-halo, -halo)))
-    piece_bytes = deep * piece
+    piece = _piece_pixels(config, side, halo, n_bands, used)
+    reuse = store_bytes(config, tile_px=tile_px, halo=halo, n_bands=n_bands, layers=layers)
     return MemoryProjection(
         process=PROCESS_BYTES + (TORCH_BYTES if uses_torch else 0),
         allocator=ALLOCATOR_BYTES,
         block_cache=config.read.cache_mb * _MB,
-        reuse=config.read.reuse_mb * _MB,
+        reuse=reuse,
         handles=int(IDLE_BYTES * HANDLE_OVERHEAD),
         # quality bands on their way or dilated, one bit for each look, and the states of the piece in work
         states=(min(layers * mask_pixels, LOOKS_BYTES) * (LOOKS_IN_FLIGHT + 1) + layers * mask_pixels // 8) * _TILES
         + used * piece // mask_factor**2,
-        # two tiles have pieces on their way; one piece each they have even beyond the budget
-        stack=min(IN_FLIGHT * _TILES * piece_bytes, max(rooms.BUDGET, _TILES * piece_bytes)),
+        # all of two tiles may be on its way where kept blocks leave room for it
+        stack=min(
+            deep * pixels * (1 if joint else n_bands) * _TILES, max(rooms.BUDGET - reuse, rooms.LEAST * deep * piece)
+        ),
         windows=config.read.threads * pixels * 2 * WINDOW_COPIES,
         composite=(n_channels * pixels * 2 + pixels * (2 + 1 + 1)) * _TILES,
         model=model_bytes,
     )
+
+
+def store_bytes(config: Config, *, tile_px: int, halo: int, n_bands: int, layers: int) -> int:
+    """Most that a worker keeps of blocks for neighbours: deep stacks leave less room for them. Arguments as above."""
+    used = min(layers, config.composite.max_scenes)
+    bands = n_bands if METHODS[config.composite.method] == "bands" else 1
+    piece = _piece_pixels(config, tile_px + 2 * halo, halo, n_bands, used)
+    return min(config.read.reuse_mb << 20, rooms.store_limit(2 * used * bands * piece))
+
+
+def _piece_pixels(config: Config, side: int, halo: int, n_bands: int, used: int) -> int:
+    """Pixels of the largest piece that a tile with ``side`` pixels along its edges is composited in."""
+    if config.composite.resampling not in PIECEWISE:
+        return side * side
+    most = most_pixels(max(used, 1), n_bands if METHODS[config.composite.method] == "bands" else 1)
+    return max(math.prod(piece.shape()) for piece in cut((side, side), most, (-halo, -halo)))
 
 
 def check_memory(projection: MemoryProjection, limit: int, *, tile_px: int, layers: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from dataclasses import fields
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from minescale.config import CompositeConfig, ReadConfig
 from minescale.cube import rooms
 from minescale.cube.compose import Composite, begin, compose
 from minescale.cube.pieces import SMALLEST, cut
+from minescale.cube.units import most_pixels
 from minescale.grid import MosaicGrid, auto_crs
 from minescale.kernels.composite import METHODS
 from minescale.sensors import SENTINEL2_L2A
@@ -54,7 +56,7 @@ def test_pieces_end_where_source_blocks_do() -> None:
 
 
 def test_a_shallow_tile_is_one_piece() -> None:
-    assert len(cut((1024, 1024), rooms.BUDGET // 2 // (2 * 36))) == 1
+    assert len(cut((1024, 1024), most_pixels(32, 1))) == 1
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,8 @@ def test_pieces_give_the_bytes_of_the_whole(
 def test_blocks_larger_than_a_piece_are_decoded_once(
     scenes: tuple[Scene, ...], box: GeoBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    reuse.hold_to(1 << 30)
+    monkeypatch.setattr(reuse, "hold_to", lambda _: None)  # a store as large as beside rooms of the usual budget
     before = reuse.kept_bytes()
     whole = compose(scenes, box, BANDS, sensor=SENTINEL2_L2A, reader=Reader())
     monkeypatch.setattr(rooms, "BUDGET", 1 << 20)
@@ -172,3 +176,31 @@ def test_an_unreadable_scene_is_lost_whole(
     np.testing.assert_array_equal(pieces.data, whole.data)
     np.testing.assert_array_equal(pieces.reason, whole.reason)
     assert {loss.scene_id for loss in pieces.losses} == {broken.id}
+
+
+def test_kept_blocks_displace_reading_ahead_but_not_the_tile_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    mib, kept, limits = 1 << 20, 0, []
+    monkeypatch.setattr(rooms, "BUDGET", 10 * mib)
+    monkeypatch.setattr(rooms, "_lent", WeakSet())
+    monkeypatch.setattr(rooms, "_spare", [])
+    monkeypatch.setattr(reuse, "touched_bytes", lambda: kept)
+    monkeypatch.setattr(reuse, "hold_to", limits.append)
+
+    def lend(size: int) -> int:
+        """Rooms of ``size`` bytes that there are at a time; all are given back."""
+        lent = list(iter(lambda: rooms.borrow(size // 2, must=False), None))
+        total = sum(room.values.nbytes for room in (*lent, *rooms._spare))
+        assert total <= max(10 * mib - kept, rooms.LEAST * size), "spare ones count"
+        for room in lent:
+            rooms.give_back(room)
+        return len(lent)
+
+    assert lend(mib) == 10
+    kept = 7 * mib
+    assert lend(mib) == 3
+    kept = 10 * mib
+    assert lend(mib) == 2
+    assert set(limits) == {mib * 15 // 2}, "and the store leaves room for two, and the states of one"
+    kept = 0
+    assert lend(3 * mib) == 2, "deep stacks wait for a store that fills"
+    assert limits[-1] == mib * 5 // 2
