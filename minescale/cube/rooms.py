@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from minescale.sources import reuse
 
-BUDGET = 216 << 20
-"""Bytes of rooms and kept blocks together: nine bands of twelve layers at 1024 px, or four beside a full store."""
+BUDGET = 208 << 20
+"""Bytes of rooms and kept blocks together: eight bands of twelve layers at 1024 px, or four beside a full store."""
 LEAST = 2
 """Rooms that there must be room for: one to composite from, one to read into."""
 

@@ -15,8 +15,8 @@ from minescale.cube.pieces import Piece, cut
 from minescale.kernels.composite import METHODS
 from minescale.sources.scenes import Layer, Scene, source_anchor
 
-_SHARE = 0.3
-"""Of the budget for rooms and kept blocks, what one unit may take: two of them leave 0.4 to kept blocks."""
+_SHARE = 0.31
+"""Of the budget for rooms and kept blocks, what one unit may take: two leave more than a third to kept blocks."""
 PIECEWISE = ("nearest",)
 """Resamplings that give a piece the pixels of its tile: GDAL's warps approximate positions anew for every target."""
 
