@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from minescale.cube.pieces import Piece
 from minescale.kernels import masking
 from minescale.sensors import CLEAR
+from minescale.sources.demand import Demand
+
+CELL = 64
+"""Pixels along the edge of a cell of demand; a multiple of 8."""
 
 
 class Looks:
@@ -54,6 +58,15 @@ class Looks:
             part = np.unpackbits(bits[rows, first : -(-piece.col1 // 8)], axis=1, count=piece.col1 - 8 * first)
             states[:] = part[:, piece.col0 - 8 * first :]
         return found
+
+    def demands(self, piece: Piece, factor: int) -> list[Demand]:
+        """Of each layer, the part of a piece where it is clear, in pixels ``factor`` times finer than the looks."""
+        first = piece.col0 // 8
+        part = self._bits[:, piece.row0 : piece.row1, first : -(-piece.col1 // 8)]
+        rows, cols = (np.arange(0, n, step) for n, step in zip(part.shape[1:], (CELL, CELL // 8), strict=True))
+        found = np.bitwise_or.reduceat(np.bitwise_or.reduceat(part, rows, axis=1), cols, axis=2) != 0
+        shift = (piece.col0 - 8 * first) * factor
+        return [Demand(cells, CELL * factor, shift, bool(cells.all())) for cells in found]
 
 
 def choose_layers(looks: Looks, limit: int) -> list[int]:

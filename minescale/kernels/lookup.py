@@ -39,6 +39,8 @@ class Positions(NamedTuple):
     """Sorted by block; a run stays within one."""
     blocks: dict[tuple[int, int], slice]
     """Runs of each (row, column) of blocks that is used."""
+    reach: dict[tuple[int, int], tuple[int, int, int, int]]
+    """Rows and columns (row0, row1, col0, col1) of the target that hold all pixels of each of these blocks."""
     nowhere: tuple[NDArray[np.int32], NDArray[np.int32]]
     """(first, length) of the target's runs without an image."""
 
@@ -77,7 +79,23 @@ def nearest_positions(
     used, begins = np.unique(number[order], return_index=True)
     bounds = np.append(begins, len(order)).tolist()
     parts = {divmod(int(n), across_blocks): slice(i, j) for n, i, j in zip(used, bounds, bounds[1:], strict=False)}
-    return Positions(runs.at(order), parts, (first[:-1][~somewhere], length[~somewhere]))
+    runs = runs.at(order)
+    return Positions(runs, parts, _reach(runs, begins, parts, shape[1]), (first[:-1][~somewhere], length[~somewhere]))
+
+
+def _reach(
+    runs: Runs, begins: NDArray[np.intp], parts: dict[tuple[int, int], slice], width: int
+) -> dict[tuple[int, int], tuple[int, int, int, int]]:
+    if not len(begins):
+        return {}
+    row, col = np.divmod(runs.first, np.int32(width))  # a run stays within one row of the target
+    edges = (
+        np.minimum.reduceat(row, begins),
+        np.maximum.reduceat(row, begins) + 1,
+        np.minimum.reduceat(col, begins),
+        np.maximum.reduceat(col + runs.length, begins),
+    )
+    return dict(zip(parts, zip(*(edge.tolist() for edge in edges), strict=True), strict=True))
 
 
 def _cut(runs: Runs, width: int) -> Runs:

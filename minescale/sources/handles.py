@@ -95,21 +95,26 @@ class Image:
         budget: int = 0,
         *,
         needed: Window | None = None,
+        idle: frozenset[Block] = frozenset(),
         inflate: bool = True,
     ) -> Parts:
         """First band inside ``window``, as stored; without ``inflate`` decoded by GDAL in any case.
 
         What windows ``ahead`` need of these blocks as well is kept, decoded, in up to ``budget`` bytes of this process;
         what an earlier call kept is not read again, and then pixels of ``window`` outside ``needed`` may be missing.
+        ``idle`` blocks need not be read.
         """
         grid = blocks(window, self.block_shape)
+        busy = [block for block in grid if block not in idle] if idle else grid
+        if not busy:
+            return Parts((), 0, 0)
         held: dict[Block, reuse.Kept] = {}
         wanted: Mapping[Block, Window] = {}
         if budget:
             wanted = _shares(window, ahead, self.block_shape)
             held = reuse.take(self._key, _shares(window, (needed or window,), self.block_shape), wanted)
         new = {block: share for block, share in wanted.items() if block not in held}
-        if inflate and self.inflater and (found := self._inflated(self.inflater, window, grid, held, new, budget)):
+        if inflate and self.inflater and (found := self._inflated(self.inflater, window, busy, held, new, budget)):
             return found
         extent = self._extent(grid)
         if (not held and not new) or extent.shape[0] * extent.shape[1] * _itemsize(self.dtype) > _WHOLE_BYTES:

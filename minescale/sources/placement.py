@@ -21,6 +21,7 @@ from minescale.kernels.filling import Decoding, clear_nowhere, fill, fill_gather
 from minescale.kernels.lookup import Positions, nearest_positions, needed_pixels
 from minescale.kernels.masking import fuse
 from minescale.sources import windows
+from minescale.sources.demand import Demand
 
 _KEPT = 16
 """Placements kept: a tile has one per granule and pixel size, and two tiles are worked on at a time."""
@@ -49,6 +50,36 @@ class Placement:
     needed: windows.Window | None = None
     """The part of the window that holds all pixels in use, where it is not all of it."""
 
+    def idle(self, demand: Demand | None) -> frozenset[tuple[int, int]]:
+        """Blocks under the window of which no pixel is used, or none on a part of the target that is in demand."""
+        if demand is not None and demand.all:
+            demand = None
+        if self.positions is not None:
+            reaches = self.positions.reach
+        elif self.target is not None and demand is not None:
+            reaches = self._reaches(self.target)
+        else:
+            return frozenset()
+        height, width = self.block
+        first = (self.window.row0 // height, self.window.col0 // width)
+        found = set()
+        for row, col in windows.blocks(self.window, self.block):
+            reach = reaches.get((row - first[0], col - first[1]))
+            if reach is None or not (demand is None or demand.anywhere(*reach)):
+                found.add((row, col))
+        return frozenset(found)
+
+    def _reaches(self, target: tuple[slice, slice]) -> dict[tuple[int, int], tuple[int, int, int, int]]:
+        """As :attr:`Positions.reach`, where pixels go unchanged."""
+        (height, width), window = self.block, self.window
+        row0, col0 = window.row0 // height, window.col0 // width
+        down, right = target[0].start - window.row0, target[1].start - window.col0
+        found = {}
+        for row, col in windows.blocks(window, self.block):
+            part = windows.Window(row * height, (row + 1) * height, col * width, (col + 1) * width).clip_to(window)
+            found[row - row0, col - col0] = (part.row0 + down, part.row1 + down, part.col0 + right, part.col1 + right)
+        return found
+
     def put(
         self,
         pieces: Iterable[Piece],
@@ -59,8 +90,8 @@ class Placement:
     ) -> None:
         """Decode the window's pixels and put them on ``out`` where that is still 0.
 
-        With ``fresh``, ``out`` holds nothing of worth yet and is written as a whole. Pieces cover the window: one
-        does, or each lies within a block.
+        With ``fresh``, ``out`` holds nothing of worth yet and is written as a whole, but for what lies under
+        :meth:`idle` blocks. Pieces cover the rest of the window: one does, or each lies within a block.
         """
         if self.target is not None:
             target = out[self.target]
@@ -223,7 +254,7 @@ def _place(
             slice(exact.row0 - row0, exact.row0 - row0 + height),
             slice(exact.col0 - col0, exact.col0 - col0 + width),
         )
-        return Placement(exact, target=where)
+        return Placement(exact, target=where, block=block)
     window = _needed_window(transform, shape, crs, target, resampling)
     if window.empty:
         return Placement(window)

@@ -29,6 +29,7 @@ from minescale.kernels.filling import Decoding, decoding
 from minescale.sensors import MASK, SENSORS
 from minescale.sources import handles, windows
 from minescale.sources.access import Access
+from minescale.sources.demand import Demand
 from minescale.sources.failures import (
     Cause,
     ReadFailure,
@@ -131,6 +132,7 @@ class Reader:
         resampling: str = "nearest",
         out: NDArray[Any] | None = None,
         ahead: Sequence[GeoBox] = (),
+        demands: Sequence[Demand] | None = None,
     ) -> PendingRead:
         """Begin to read one band of ``layers`` on ``geobox``.
 
@@ -144,6 +146,7 @@ class Reader:
         resampling : nearest, bilinear or cubic; the quality band is always nearest.
         out : array (layer, y, x) to fill instead of a new one, uint16 (uint8 for ``mask``).
         ahead : geoboxes that this process will read next: source blocks that they share with this one are kept.
+        demands : by layer, the part of the geobox that will be looked at. Elsewhere ``out`` may hold anything.
 
         Raises
         ------
@@ -162,14 +165,21 @@ class Reader:
             )
         plan = [[(scene, *band_asset(scene, band)) for scene in layer.scenes] for layer in layers]
         geometry = Geometry(geobox, "nearest" if band == MASK else resampling, ahead)
-        jobs = [(chain[0][2].href, partial(self._read_layer, chain, geometry, out[i])) for i, chain in enumerate(plan)]
+        jobs = [
+            (chain[0][2].href, partial(self._read_layer, chain, geometry, demands[i] if demands else None, out[i]))
+            for i, chain in enumerate(plan)
+        ]
         # A disk has no latency worth hiding, and more threads than cores only push each other out of the caches.
         near = all(handles.is_local(chain[0][2].href) for chain in plan)
         threads = min(self.config.threads, self.cores + 1) if near else self.config.threads
         return PendingRead(out, start_all(jobs, threads))
 
     def _read_layer(
-        self, chain: Sequence[tuple[Scene, str, BandAsset]], geometry: Geometry, out: NDArray[Any]
+        self,
+        chain: Sequence[tuple[Scene, str, BandAsset]],
+        geometry: Geometry,
+        demand: Demand | None,
+        out: NDArray[Any],
     ) -> _Tally:
         tally = _Tally()
         written = False
@@ -178,7 +188,7 @@ class Reader:
                 continue
             if written and out.all():
                 break  # the layer is complete; later scenes could not change a pixel
-            written |= self._read_scene(scene, band, asset, geometry, tally, out, fresh=not written)
+            written |= self._read_scene(scene, band, asset, geometry, demand, tally, out, fresh=not written)
         if not written:
             out[:] = 0
         return tally
@@ -189,6 +199,7 @@ class Reader:
         band: str,
         asset: BandAsset,
         geometry: Geometry,
+        demand: Demand | None,
         tally: _Tally,
         out: NDArray[Any],
         *,
@@ -212,7 +223,7 @@ class Reader:
                     self.access.restored(uncached=True) if uncached else nullcontext(),
                     handles.borrowed(asset.href) as file,
                 ):
-                    return self._read_once(scene, band, asset, geometry, file, address, tally, out, fresh=fresh)
+                    return self._read_once(scene, band, asset, geometry, demand, file, address, tally, out, fresh=fresh)
             except (RasterioError, RemoteUnreachable) as error:
                 url = address.used or (file and file.url) or asset.href
                 handles.mark_broken(asset.href)
@@ -246,6 +257,7 @@ class Reader:
         band: str,
         asset: BandAsset,
         geometry: Geometry,
+        demand: Demand | None,
         file: handles.File,
         address: handles.Address,
         tally: _Tally,
@@ -264,7 +276,9 @@ class Reader:
         next_windows = geometry.windows_ahead(image.transform, image.shape, crs)
         for inflate in (True, False):
             budget = self.config.reuse_mb * 2**20
-            parts = image.read(landing.window, next_windows, budget, needed=landing.needed, inflate=inflate)
+            parts = image.read(
+                landing.window, next_windows, budget, needed=landing.needed, idle=landing.idle(demand), inflate=inflate
+            )
             with computing(self.cores + 1):
                 done = self._put(parts, landing, scene, band, asset, tally, out, fresh=fresh)
             tally.bytes_read += parts.bytes_read
@@ -292,7 +306,7 @@ class Reader:
             # What is there already must stay if a block turns out to be broken: then all are decoded first.
             if probe or not fresh:
                 pieces = [(part, stored.copy()) for part, stored in pieces]
-                if probe:
+                if probe and pieces:
                     _probe(pieces, scene, band, asset, tally)
             # The only place where scale and offset are used.
             decode = _states(scene.sensor) if band == MASK else _reflectance(asset.scale, asset.offset, asset.nodata)
