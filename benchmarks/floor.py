@@ -113,11 +113,12 @@ def record(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
             windows.append([self.href, self.overview, found.row0, found.row1, found.col0, found.col1])
         return of_blocks(self, inflater, window, grid, held, *rest)
 
-    def noting_read(self: Any, window: Any, *rest: Any, **options: Any) -> Any:
-        touched["bytes"] += self._cost(blocks(window, self.block_shape))[0]
+    def noting_read(self: Any, window: Any, ahead: Any, budget: int, needed: Any, idle: Any, **options: Any) -> Any:
         for block in blocks(window, self.block_shape):
-            unique[self.href, self.overview, block] = self.block_cost(*block)
-        return read(self, window, *rest, **options)
+            if block not in idle:
+                unique[self.href, self.overview, block] = self.block_cost(*block)
+                touched["bytes"] += self.block_cost(*block)
+        return read(self, window, ahead, budget, needed, idle, **options)
 
     handles.Image._load, handles.Image.read = noting_load, noting_read  # type: ignore[method-assign]
     handles.Image._inflated = noting_blocks  # type: ignore[method-assign]

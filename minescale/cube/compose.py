@@ -29,7 +29,6 @@ from minescale.kernels import masking
 from minescale.kernels.resample import repeat
 from minescale.sensors import CLEAR, MASK, NODATA, Sensor
 from minescale.sources import reuse
-from minescale.sources.demand import Demand
 from minescale.sources.failures import ReadFailure
 from minescale.sources.probe import ProbeVerdict
 from minescale.sources.reader import PendingRead, Reader
@@ -219,7 +218,6 @@ class _Attempt:
         self._units: list[Unit] = []
         self._reads: list[tuple[list[PendingRead], Room]] = []
         """Reads of the first units."""
-        self._demands: dict[tuple[Piece, int], list[Demand]] = {}
         self._states: tuple[Piece, NDArray[np.uint8]] | None = None
         self._start_looks()
 
@@ -315,7 +313,7 @@ class _Attempt:
             ahead = [self._ground(unit, piece) for piece in unit.ahead]
             ahead += [zoom_out(geobox, unit.factor) for geobox in self.ahead]
             stack = room.stack(unit.shape)
-            demands = self._demands_of(unit.piece, self._factor // unit.factor)
+            demands = self._looks.demands(unit.piece, self._factor // unit.factor)
             reads = [
                 self.reader.start(
                     self.used,
@@ -365,12 +363,6 @@ class _Attempt:
             self._states = None
             self._states = (piece, self._looks.states(piece))
         return self._states[1]
-
-    def _demands_of(self, piece: Piece, factor: int) -> list[Demand]:
-        """Where the chosen layers are clear: the rest of their blocks is not read."""
-        if (piece, factor) not in self._demands:
-            self._demands[piece, factor] = self._looks.demands(piece, factor)
-        return self._demands[piece, factor]
 
     def _reduce(
         self, stack: NDArray[np.uint16], states: NDArray[np.uint8], factor: int, percentile: int | None

@@ -22,6 +22,7 @@ class Looks:
     def __init__(self, layers: int, shape: tuple[int, int]) -> None:
         self.shape = shape
         self._bits = np.zeros((layers, shape[0], -(-shape[1] // 8)), np.uint8)
+        self._demands: dict[tuple[Piece, int], list[Demand]] = {}
         self.clear_count = np.zeros(shape, np.uint16)
         """(y, x) layers that are clear."""
         self.observed = np.zeros(shape, bool)
@@ -44,6 +45,7 @@ class Looks:
         """Forget the bits of all layers but ``which``; they are counted from 0 in this order from now on."""
         if len(which) < len(self._bits):
             self._bits = self._bits[which]
+            self._demands.clear()
 
     def layer(self, i: int) -> NDArray[np.bool_]:
         """bool (y, x): where layer ``i`` is clear."""
@@ -60,13 +62,18 @@ class Looks:
         return found
 
     def demands(self, piece: Piece, factor: int) -> list[Demand]:
-        """Of each layer, the part of a piece where it is clear, in pixels ``factor`` times finer than the looks."""
-        first = piece.col0 // 8
-        part = self._bits[:, piece.row0 : piece.row1, first : -(-piece.col1 // 8)]
-        rows, cols = (np.arange(0, n, step) for n, step in zip(part.shape[1:], (CELL, CELL // 8), strict=True))
-        found = np.bitwise_or.reduceat(np.bitwise_or.reduceat(part, rows, axis=1), cols, axis=2) != 0
-        shift = (piece.col0 - 8 * first) * factor
-        return [Demand(cells, CELL * factor, shift, bool(cells.all())) for cells in found]
+        """Of each layer, the part of a piece where it is clear, in pixels ``factor`` times finer than the looks.
+
+        All bands ask for the same few: they are kept.
+        """
+        if (piece, factor) not in self._demands:
+            first = piece.col0 // 8
+            part = self._bits[:, piece.row0 : piece.row1, first : -(-piece.col1 // 8)]
+            rows, cols = (np.arange(0, n, step) for n, step in zip(part.shape[1:], (CELL, CELL // 8), strict=True))
+            found = np.bitwise_or.reduceat(np.bitwise_or.reduceat(part, rows, axis=1), cols, axis=2) != 0
+            shift = (piece.col0 - 8 * first) * factor
+            self._demands[piece, factor] = [Demand(cells, CELL * factor, shift, bool(cells.all())) for cells in found]
+        return self._demands[piece, factor]
 
 
 def choose_layers(looks: Looks, limit: int) -> list[int]:

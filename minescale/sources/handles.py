@@ -93,9 +93,9 @@ class Image:
         window: Window,
         ahead: tuple[Window, ...] = (),
         budget: int = 0,
-        *,
         needed: Window | None = None,
         idle: frozenset[Block] = frozenset(),
+        *,
         inflate: bool = True,
     ) -> Parts:
         """First band inside ``window``, as stored; without ``inflate`` decoded by GDAL in any case.
@@ -105,15 +105,15 @@ class Image:
         ``idle`` blocks need not be read.
         """
         grid = blocks(window, self.block_shape)
-        busy = [block for block in grid if block not in idle] if idle else grid
-        if not busy:
-            return Parts((), 0, 0)
         held: dict[Block, reuse.Kept] = {}
         wanted: Mapping[Block, Window] = {}
         if budget:
             wanted = _shares(window, ahead, self.block_shape)
             held = reuse.take(self._key, _shares(window, (needed or window,), self.block_shape), wanted)
         new = {block: share for block, share in wanted.items() if block not in held}
+        busy = [block for block in grid if block not in idle]
+        if not busy:
+            return Parts((), 0, 0)
         if inflate and self.inflater and (found := self._inflated(self.inflater, window, busy, held, new, budget)):
             return found
         extent = self._extent(grid)

@@ -256,10 +256,10 @@ class Reader:
         scene: Scene,
         band: str,
         asset: BandAsset,
-        geometry: Geometry,
-        demand: Demand | None,
         file: handles.File,
         address: handles.Address,
+        geometry: Geometry,
+        demand: Demand | None,
         tally: _Tally,
         out: NDArray[Any],
         *,
@@ -274,11 +274,9 @@ class Reader:
         if landing.window.empty:
             return False
         next_windows = geometry.windows_ahead(image.transform, image.shape, crs)
+        budget, idle = self.config.reuse_mb * 2**20, landing.idle(demand)
         for inflate in (True, False):
-            budget = self.config.reuse_mb * 2**20
-            parts = image.read(
-                landing.window, next_windows, budget, needed=landing.needed, idle=landing.idle(demand), inflate=inflate
-            )
+            parts = image.read(landing.window, next_windows, budget, landing.needed, idle, inflate=inflate)
             with computing(self.cores + 1):
                 done = self._put(parts, landing, scene, band, asset, tally, out, fresh=fresh)
             tally.bytes_read += parts.bytes_read
