@@ -223,7 +223,7 @@ class Reader:
                     self.access.restored(uncached=True) if uncached else nullcontext(),
                     handles.borrowed(asset.href) as file,
                 ):
-                    return self._read_once(scene, band, asset, geometry, demand, file, address, tally, out, fresh=fresh)
+                    return self._read_once(scene, band, asset, file, address, geometry, demand, tally, out, fresh=fresh)
             except (RasterioError, RemoteUnreachable) as error:
                 url = address.used or (file and file.url) or asset.href
                 handles.mark_broken(asset.href)
