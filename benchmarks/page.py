@@ -1,5 +1,7 @@
 """The results page from stored figures: ``python benchmarks/page.py [FOLDER]`` writes ``README.md`` beside them.
 
+Without a folder it takes `results/`, and writes the project's README's table between its ``figures`` marks as well.
+
 Every figure is a ratio or stands beside the one it is compared with; spreads are minimum and maximum over the rounds.
 A part whose JSON is not there is left out.
 """
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 OURS = "minescale flat"
+BEGIN, END = "<!-- figures: idioms -->", "<!-- end of figures -->"
 
 
 def spread(values: list[float], digits: int = 1) -> str:
@@ -380,6 +383,35 @@ def _bars(values: dict[str, list[float]], file: Path) -> None:
     plt.close(figure)
 
 
+def readme_table(found: dict[str, Any]) -> str:
+    """The project README's table: the whole job beside the idioms."""
+    runs, case = found["runs"], found["case"]
+    ours = runs[OURS]
+    middle = {key: statistics.median(run[key] for run in ours) for key in ("wall_s", "cpu_s", "peak_rss")}
+    rows = [
+        [
+            "minescale, flat",
+            f"{middle['wall_s']:.1f} s",
+            f"{middle['cpu_s']:.1f} s",
+            f"{middle['peak_rss'] / 1e9:.1f} GB",
+        ]
+    ]
+    for name, values in runs.items():
+        if name != OURS:
+            ratios = ([o[key] / own[key] for o, own in zip(values, ours, strict=True)] for key in middle)
+            rows.append(
+                [name, *(f"{statistics.median(ratio):.1f} × ({min(ratio):.1f}-{max(ratio):.1f})" for ratio in ratios)]
+            )
+    about = f"{case['workers']} cores, {len(ours)} interleaved rounds, median (minimum-maximum):"
+    return f"{about}\n\n" + table(["", "wall", "CPU", "peak memory, all processes"], rows)
+
+
+def write_readme(readme: Path, figures: str) -> None:
+    text = readme.read_text()
+    begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+    readme.write_text(f"{text[:begin]}\n{figures}\n{text[end:]}")
+
+
 PARTS: dict[str, Callable[[dict[str, Any], Path], str]] = {
     "idioms": idioms,
     "floor": floor,
@@ -406,6 +438,9 @@ def main() -> None:
     about = machine.read_text().strip() if machine.exists() else "not described"
     head = f"# Results\n\nWritten by `python benchmarks/page.py` from the JSON beside it. Machine: {about}\n\n"
     (folder / "README.md").write_text(head + "\n".join(sections))
+    if len(sys.argv) == 1:
+        idioms_found = json.loads((folder / "idioms.json").read_text())
+        write_readme(Path(__file__).parent.parent / "README.md", readme_table(idioms_found))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ def positions_from(flat: np.ndarray, width: int) -> Positions:
     length, start = np.diff(np.append(first, values.size)).astype(np.int32), values[first].astype(np.int32)
     some = start >= 0
     runs = Runs(first[some], length[some], start[some] // width, start[some] % width, 1)
-    return Positions(runs, {(0, 0): slice(None)}, (first[~some], length[~some]))
+    whole = {(0, 0): (0, flat.shape[0], 0, flat.shape[1])}
+    return Positions(runs, {(0, 0): slice(None)}, whole, (first[~some], length[~some]))
 
 
 @settings(max_examples=40, deadline=None)
@@ -64,6 +65,11 @@ def test_runs_equal_plain_interpolation(seed: int, step: int) -> None:
         assert (runs.row // 16 == block_row).all()
         assert (runs.col // 8 == block_col).all()
         assert ((runs.col + (runs.length - 1) // runs.repeat) // 8 == block_col).all()
+    assert positions.reach.keys() == positions.blocks.keys()
+    for (block_row, block_col), reach in positions.reach.items():
+        mine = (table >= 0) & (table // 30 // 16 == block_row) & (table % 30 // 8 == block_col)
+        row, col = np.nonzero(mine)
+        assert reach == (row.min(), row.max() + 1, col.min(), col.max() + 1)
     assert sum(len(positions.of_block(block).first) for block in np.ndindex(3, 4)) == len(positions.runs.first)
     y, x = np.mgrid[:ny, :nx]
     j, i = np.minimum(y // step, shape[0] - 2), np.minimum(x // step, shape[1] - 2)
