@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from zarr.abc.store import Store
 from zarr.codecs import BytesCodec, ZstdCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.storage import LocalStore
 
 Place = tuple[int, slice, slice]
 """(time, y, x) of a window that begins and ends with chunks, or ends with the array."""
@@ -40,17 +41,25 @@ def write_whole(parts: Iterable[tuple[zarr.Array, Place, NDArray[Any]]]) -> None
         for key, chunk in _chunks(array, values, where):
             empty = _all_fill(chunk, array.fill_value)
             writes.append((array.store, key, None if empty else codec.encode(chunk)))
-    if writes:
-        sync(_store(writes))
+    _store(writes)
 
 
-async def _store(writes: Sequence[tuple[Store, str, bytes | None]]) -> None:
-    """All at once; a failure is raised when none is on its way any more."""
+def _store(writes: Sequence[tuple[Store, str, bytes | None]]) -> None:
     buffer = default_buffer_prototype().buffer
-    steps = (
-        store.delete(key) if packed is None else store.set(key, buffer.from_bytes(packed))
-        for store, key, packed in writes
-    )
+    distant = []
+    for store, key, packed in writes:
+        if not isinstance(store, LocalStore):
+            distant.append(store.delete(key) if packed is None else store.set(key, buffer.from_bytes(packed)))
+        elif packed is None:
+            store.delete_sync(key)
+        else:  # threads that make files in one folder would only wait for each other
+            store.set_sync(key, buffer.from_bytes(packed))
+    if distant:
+        sync(_all(distant))
+
+
+async def _all(steps: Sequence[Awaitable[None]]) -> None:
+    """All at once; a failure is raised when none is on its way any more."""
     for outcome in await asyncio.gather(*steps, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
