@@ -107,7 +107,7 @@ class EngineConfig:
     retries: int = 2
     """Further attempts at a tile whose task failed or whose worker died."""
     flush_s: float = 10.0
-    """Seconds between ledger flushes: what a kill makes a run do again, at most."""
+    """Seconds between ledger flushes: a kill makes a run do their tiles again, and those in flight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
