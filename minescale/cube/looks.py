@@ -72,7 +72,7 @@ class Looks:
             rows, cols = (np.arange(0, n, step) for n, step in zip(part.shape[1:], (CELL, CELL // 8), strict=True))
             found = np.bitwise_or.reduceat(np.bitwise_or.reduceat(part, rows, axis=1), cols, axis=2) != 0
             shift = (piece.col0 - 8 * first) * factor
-            self._demands[piece, factor] = [Demand(cells, CELL * factor, shift, bool(cells.all())) for cells in found]
+            self._demands[piece, factor] = [Demand(cells, CELL * factor, shift) for cells in found]
         return self._demands[piece, factor]
 
 

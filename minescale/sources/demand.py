@@ -18,8 +18,11 @@ class Demand:
     """Target pixels along a cell's edge."""
     shift: int = 0
     """Columns by which the first cell begins before the target."""
-    all: bool = False
-    """Whether every cell is looked at."""
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether every cell is looked at."""
+        return bool(self.cells.all())
 
     def anywhere(self, row0: int, row1: int, col0: int, col1: int) -> bool:
         """Whether a pixel of these target rows and columns may be looked at."""

@@ -52,7 +52,7 @@ class Placement:
 
     def idle(self, demand: Demand | None) -> frozenset[tuple[int, int]]:
         """Blocks under the window of which no pixel is used, or none on a part of the target that is in demand."""
-        if demand is not None and demand.all:
+        if demand is not None and demand.everywhere:
             demand = None
         if self.positions is not None:
             reaches = self.positions.reach

@@ -55,9 +55,7 @@ def test_what_is_looked_at_is_the_same(scenes, crs, resampling, seed, share, reu
     reader = Reader(Access.capture(config), config)
     all_of_it = reader.read([scenes], box, "red", resampling=resampling)
     room = np.full((1, *shape), 7, np.uint16)  # what was in memory before
-    part = reader.start(
-        [scenes], box, "red", resampling=resampling, out=room, demands=[Demand(cells, CELL, 0, bool(cells.all()))]
-    ).result()
+    part = reader.start([scenes], box, "red", resampling=resampling, out=room, demands=[Demand(cells, CELL)]).result()
     looked_at = spread(cells, shape)
     assert looked_at.any() == (share > 0 and cells.any())
     np.testing.assert_array_equal(part.data[0][looked_at], all_of_it.data[0][looked_at])
@@ -99,4 +97,4 @@ def test_clear_looks_are_in_demand(seed: int, shape: tuple[int, int], factor: in
             assert demand.anywhere(y, y + 1, x, x + 1)
         if not clear.any() and piece == Piece(0, shape[0], 0, shape[1]):
             assert not demand.anywhere(0, clear.shape[0], 0, clear.shape[1])
-        assert demand.all == bool(demand.cells.all())
+        assert demand.everywhere == bool(demand.cells.all())
