@@ -90,7 +90,7 @@ class ReadConfig:
     timeout_s: float = 30.0
     cache_mb: int = 64
     """GDAL block cache per worker process; it needs to hold a row of blocks for each thread."""
-    reuse_mb: int = 112
+    reuse_mb: int = 160
     """What a worker keeps of decoded source blocks for its next tiles, at most; 0 keeps nothing."""
 
 

@@ -17,9 +17,13 @@ from numpy.typing import NDArray
 from minescale.sources import reuse
 
 BUDGET = 208 << 20
-"""Bytes of rooms and kept blocks together: eight bands of twelve layers at 1024 px, or four beside a full store."""
+"""Bytes of rooms and kept blocks together: eight bands of twelve layers at 1024 px, or four beside 112 MiB."""
 LEAST = 2
 """Rooms that there must be room for: one to composite from, one to read into."""
+AHEAD = 4
+"""Rooms that there should be room for, so that reads go on: kept blocks beyond :data:`STORE` leave as many."""
+STORE = 112 << 20
+"""Bytes of kept blocks that come before those."""
 
 
 class Room:
@@ -62,7 +66,8 @@ def borrow(size: int, *, must: bool) -> Room | None:
 def store_limit(largest: int) -> int:
     """Bytes that kept blocks may take beside rooms of which the largest has so many."""
     # The states of a stack's pixels, which its composite needs, take half of what it takes.
-    return max(BUDGET - LEAST * largest - largest // 2, 0)
+    most = max(BUDGET - LEAST * largest - largest // 2, 0)
+    return min(most, max(BUDGET - AHEAD * largest, STORE))
 
 
 def _share(largest: int) -> int:

@@ -56,10 +56,10 @@ class Agenda:
         """Jobs that wait."""
         return len(self._ready)
 
-    def pop(self, worker: str) -> TileJob | FillJob:
-        """The next job for a worker, by its address."""
-        turn = self._ready.pop(worker)
-        if isinstance(turn, FillJob):
+    def pop(self, worker: str, *, whatever: bool = False) -> TileJob | FillJob | None:
+        """The next job for a worker, by its address; None where it had better wait (:meth:`Lanes.pop`)."""
+        turn = self._ready.pop(worker, whatever=whatever)
+        if turn is None or isinstance(turn, FillJob):
             return turn
         return self._job(turn)
 

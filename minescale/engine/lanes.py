@@ -2,7 +2,8 @@
 
 Tiles are ordered along strips of ``STRIP`` rows, column by column, so that the tile above and the tile to the left
 were done just before by the same worker. Every worker has a lane of such tiles; one that runs out takes the next run
-of tiles that nobody has, or else the far half of the longest lane, cut between columns.
+of tiles that nobody has, or else the far half of the longest lane, cut between columns. A few coarse tiles stay
+together: at their resolution a source block is as large as a tile, and would be read on both sides of a cut.
 """
 
 from __future__ import annotations
@@ -56,11 +57,18 @@ class Lanes(Generic[T]):
         self._runs.append(deque([job]))
         self._left += 1
 
-    def pop(self, worker: str) -> Turn | T:
-        """What a worker does next; there must be something left."""
+    def pop(self, worker: str, *, whatever: bool = False) -> Turn | T | None:
+        """What a worker does next; there must be something left.
+
+        None where it had better wait: a few coarse tiles are left that another worker is at, and their survivors will
+        be somebody's work soon. ``whatever``: take those as well, as nobody may be at them any more.
+        """
         lane = self._own.get(worker)
         if not lane:
-            lane = self._own[worker] = self._runs.popleft() if self._runs else self._far_half()
+            found = self._runs.popleft() if self._runs else self._far_half(whatever)
+            if found is None:
+                return None
+            lane = self._own[worker] = found
         self._left -= 1
         job = lane.popleft()
         if not isinstance(job, tuple):
@@ -72,8 +80,11 @@ class Lanes(Generic[T]):
             return None
         return _turn(lane[0], lane, 1, None)
 
-    def _far_half(self) -> deque[tuple[int, TileKey] | T]:
-        longest = max(self._own.values(), key=len)
+    def _far_half(self, whatever: bool) -> deque[tuple[int, TileKey] | T] | None:
+        lanes = [lane for lane in self._own.values() if lane and (whatever or not _few_coarse(lane))]
+        if not lanes:
+            return None
+        longest = max(lanes, key=len)
         # The first one is being read ahead by its worker: it goes only where nothing else is left.
         half = len(longest) - max(len(longest) // 2, 1)
         # What a column's tiles share would be read on both sides of a cut through it. Rather more than half is taken:
@@ -90,6 +101,11 @@ def _turn(tile: tuple[int, TileKey], lane: deque[tuple[int, TileKey] | T], start
     soon = (lane[i] for i in range(start, min(len(lane), start + STRIP + 1)))
     ahead = tuple(other[1] for other in soon if isinstance(other, tuple) and _touch(tile, other))
     return Turn(*tile, ahead, following)
+
+
+def _few_coarse(lane: deque[tuple[int, TileKey] | T]) -> bool:
+    """Whether a lane is of coarse tiles, and shorter than a column of a strip."""
+    return len(lane) < STRIP and isinstance(lane[0], tuple) and lane[0][1].level > 0
 
 
 def _column(job: object) -> object:

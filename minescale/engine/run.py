@@ -203,11 +203,17 @@ class _Execution:
         stopped = ""
         while True:
             stopped = stopped or self._limit_reached()
+            waiting = []
             while (self.again or agenda) and not stopped and (worker := self.seats.take()) is not None:
-                jobs = self._next(agenda, worker, chained)
+                jobs = self._next(agenda, worker, chained, alone=not running)
+                if not jobs:
+                    waiting.append(worker)
+                    continue
                 future = self._submit(jobs, worker, chained)
                 running[future.key] = (jobs, worker)
                 completed.add(future)
+            for worker in waiting:
+                self.seats.free(worker)
             if not running:
                 return stopped
             future, found = next(completed)
@@ -218,15 +224,21 @@ class _Execution:
                 self.flush()
                 self.seats.update(worker_slots(self.client))
 
-    def _next(self, agenda: Agenda, worker: str, chained: bool) -> tuple[TileJob | FillJob, ...]:
-        """What a worker's next task does: as a rule one job, more where tasks come too fast for the scheduler."""
+    def _next(self, agenda: Agenda, worker: str, chained: bool, alone: bool) -> tuple[TileJob | FillJob, ...]:
+        """What a worker's next task does: as a rule one job, more where tasks come too fast for the scheduler.
+
+        None at all where it had better wait for the tasks of others; ``alone`` says that there are none.
+        """
         if self.again:
             return (self.again.popleft(),)
         slots = self.seats.slots
         size = 1 if chained else self.pace.batch(len(agenda), sum(slots.values()), self.seats.share)
-        jobs = [agenda.pop(worker)]
-        while len(jobs) < size and agenda and isinstance(jobs[-1], TileJob):
-            jobs.append(agenda.pop(worker))
+        jobs: list[TileJob | FillJob] = []
+        while len(jobs) < size and agenda and (not jobs or isinstance(jobs[-1], TileJob)):
+            job = agenda.pop(worker, whatever=alone)
+            if job is None:
+                break
+            jobs.append(job)
         if slots[worker] > 1:
             # The next tile may go to another thread at once, which would read it a second time.
             jobs = [_alone(job) for job in jobs]

@@ -53,7 +53,7 @@ def _nothing() -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Parts:
     """Pixels of a window, in pieces that cover it. They are this thread's until :attr:`release`, or its next read."""
 
@@ -61,7 +61,7 @@ class Parts:
     """Once, and each until the next: they may be decoded one by one, which raises :class:`NotInflated` where GDAL must
     do it."""
     bytes_read: int
-    """Compressed bytes of the blocks decoded for it."""
+    """Compressed bytes read for it; final once all pieces were taken."""
     decoded: int
     """Blocks decoded for it."""
     release: Callable[[], None] = _nothing
@@ -114,8 +114,10 @@ class Image:
         busy = [block for block in grid if block not in idle]
         if not busy:
             return Parts((), 0, 0)
-        if inflate and self.inflater and (found := self._inflated(self.inflater, window, busy, held, new, budget)):
-            return found
+        if inflate and self.inflater:
+            found = self._inflated(self.inflater, window, needed or window, busy, held, new, budget)
+            if found is not None:
+                return found
         extent = self._extent(grid)
         if (not held and not new) or extent.shape[0] * extent.shape[1] * _itemsize(self.dtype) > _WHOLE_BYTES:
             return Parts([(window, self._load(window, _room(window.shape, self.dtype)))], *self._cost(grid))
@@ -125,15 +127,20 @@ class Image:
         self,
         inflater: Inflater,
         window: Window,
+        needed: Window,
         grid: Sequence[Block],
         held: Mapping[Block, reuse.Kept],
         new: Mapping[Block, Window],
         budget: int,
     ) -> Parts | None:
         missing = [block for block in grid if block not in held]
-        packed = inflater.fetch(missing)
+        ends = {block: max(needed.row1, new[block].row1 if block in new else 0) for block in missing}
+        packed = inflater.fetch(
+            missing, {block: max(end - block[0] * self.block_shape[0], 1) for block, end in ends.items()}
+        )
         if packed is None:
             return None
+        found = Parts((), sum(packed.where[block][1] for block in missing), len(missing), packed.release)
 
         def pieces() -> Iterator[tuple[Window, NDArray[Any]]]:
             for block in grid:
@@ -141,13 +148,16 @@ class Image:
                     extent, pixels = held[block].window, held[block].pixels
                 else:
                     extent, pixels = self._extent([block]), _room(self.block_shape, self.dtype)
-                    inflater.inflate(packed, block, pixels)
+                    found.bytes_read += inflater.inflate(packed, block, pixels)
                     if block in new:
                         reuse.keep(self._key, block, new[block], pixels[new[block].within(extent)], budget)
+                    if block in packed.heads:
+                        extent = extent.clip_to(Window(0, ends[block], 0, self.shape[1]))
                 part = extent.clip_to(window)
                 yield part, pixels[part.within(extent)]
 
-        return Parts(pieces(), *self._cost(missing), packed.release)
+        found.pieces = pieces()
+        return found
 
     def _of_window(
         self,

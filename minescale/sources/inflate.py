@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +25,11 @@ _FILE_SYSTEMS = {"http": "vsicurl/http", "https": "vsicurl/https", "s3": "vsis3"
 _MAX_BLOCK_BYTES = 8 << 20
 _GAP_BYTES = 16 << 10
 """Bytes that nobody needs cost less than another request, up to this many."""
+_HEAD_SHARE = 0.4
+"""Up to this share of a block its first rows are read alone: zlib, which can stop, has half of libdeflate's speed."""
+_HEAD_MARGIN = 1.1
+_HEAD_BYTES = 2 << 10
+"""Rows are not all of one size when compressed: this much more than their share of the block is read."""
 _DTYPES = {"uint8", "uint16"}
 _SAMPLES_OF_OWN = {"NBITS", "SOURCE_COLOR_SPACE"}
 """Image structure under which a block does not simply hold pixels."""
@@ -45,6 +51,8 @@ class Packed:
     """Address and bytes."""
     room: NDArray[np.uint8]
     """The memory that they lie in."""
+    heads: Mapping[Block, int] = field(default_factory=dict)
+    """Rows that are needed of those blocks that were not read to their end."""
 
     def release(self) -> None:
         """Leave the memory for other blocks: the last that was in use is in the cache."""
@@ -88,34 +96,47 @@ class Inflater:
             return None
         return found
 
-    def fetch(self, grid: Sequence[Block]) -> Packed | None:
+    def fetch(self, grid: Sequence[Block], rows: Mapping[Block, int] | None = None) -> Packed | None:
         """The compressed (row, column) blocks of ``grid``.
+
+        Of a block of which just the first ``rows`` are needed, no more is read than probably holds them.
 
         None where GDAL must read them: a block was never written, or cannot be read.
         """
         places = [self._place(row, col) for row, col in grid]
         if any(size == 0 for _, size in places):
             return None
+        heads = {}
+        height = self._dataset.block_shapes[0][0]
+        for i, block in enumerate(grid):
+            offset, size = places[i]
+            wanted = (rows or {}).get(block, height)
+            head = int(size * wanted / height * _HEAD_MARGIN) + _HEAD_BYTES
+            if wanted <= height * _HEAD_SHARE and head < size:
+                heads[block] = wanted
+                places[i] = (offset, head)
         ranges, starts = _coalesce(places)
-        ends = np.cumsum([0, *(size for _, size in ranges)]).tolist()
-        room = _take_room(ends[-1])
-        base, n = room.ctypes.data, len(ranges)
-        pointers = (ctypes.c_void_p * n)(*(base + end for end in ends[:-1]))
-        offsets = (ctypes.c_uint64 * n)(*(offset for offset, _ in ranges))
-        sizes = (ctypes.c_size_t * n)(*(size for _, size in ranges))
-        if n and self._library.VSIFReadMultiRangeL(n, pointers, offsets, sizes, self._handle) != 0:
+        room = _take_room(sum(size for _, size in ranges))
+        if not self._load(ranges, room.ctypes.data):
             return None
+        base = room.ctypes.data
         where = {block: (base + start, size) for block, start, (_, size) in zip(grid, starts, places, strict=True)}
-        return Packed(where, room)
+        return Packed(where, room, heads)
 
-    def inflate(self, packed: Packed, block: Block, into: NDArray[Any]) -> None:
-        """Decode one fetched block into all of ``into``, (y, x) and C-contiguous.
+    def inflate(self, packed: Packed, block: Block, into: NDArray[Any]) -> int:
+        """Decode one fetched block into all of ``into``, (y, x) and C-contiguous, or just its first rows.
+
+        Returns the bytes that had to be read besides, because a stream's head did not hold the rows.
 
         Raises
         ------
         NotInflated
             where it is not what it should be: GDAL's decoder may know better, or say why.
         """
+        if block in packed.heads:
+            if self._inflate_head(packed.where[block], into[: packed.heads[block]]):
+                return 0
+            return self._inflate_rest(packed, block, into)
         # Without a place for the real size, anything but exactly a block is an error.
         if self._library.libdeflate_zlib_decompress(
             _decompressor(self._library), *packed.where[block], into.ctypes.data, into.nbytes, None
@@ -123,6 +144,41 @@ class Inflater:
             raise NotInflated(block)
         if self._differences:
             sum_differences(into)
+        return 0
+
+    def _inflate_head(self, where: tuple[int, int], into: NDArray[Any]) -> bool:
+        """Decode the first rows of a stream; False where it does not hold them. libdeflate wants whole streams."""
+        address, size = where
+        try:
+            found = zlib.decompressobj().decompress((ctypes.c_char * size).from_address(address), into.nbytes)
+        except zlib.error:
+            return False
+        if len(found) < into.nbytes:
+            return False
+        into[:] = np.frombuffer(found, into.dtype).reshape(into.shape)
+        if self._differences:
+            sum_differences(into)
+        return True
+
+    def _inflate_rest(self, packed: Packed, block: Block, into: NDArray[Any]) -> int:
+        """Read what a head lacks of its block, and decode all of it."""
+        (address, head), (offset, size) = packed.where[block], self._place(*block)
+        room = _take_room(size)
+        base = room.ctypes.data
+        ctypes.memmove(base, address, head)
+        if not self._load([(offset + head, size - head)], base + head):
+            raise NotInflated(block)
+        self.inflate(Packed({block: (base, size)}, room), block, into)
+        _rooms.append(room)
+        return size - head
+
+    def _load(self, ranges: Sequence[tuple[int, int]], address: int) -> bool:
+        """Read ranges (offset, bytes) of the file to an address, one behind the other; False where that fails."""
+        n, ends = len(ranges), np.cumsum([0, *(size for _, size in ranges)]).tolist()
+        pointers = (ctypes.c_void_p * n)(*(address + end for end in ends[:-1]))
+        offsets = (ctypes.c_uint64 * n)(*(offset for offset, _ in ranges))
+        sizes = (ctypes.c_size_t * n)(*(size for _, size in ranges))
+        return n == 0 or self._library.VSIFReadMultiRangeL(n, pointers, offsets, sizes, self._handle) == 0
 
     def _place(self, row: int, col: int) -> tuple[int, int]:
         """Offset and compressed bytes of a block; 0 bytes for one that was never written."""

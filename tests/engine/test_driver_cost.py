@@ -70,7 +70,7 @@ def calls_per_tile(plan: ScanPlan, folder: Path, workers: int) -> float:
     try:
         agenda = Agenda(plan, ledger, str(folder), access, on_added=lambda *_: None)
         while agenda:
-            job = agenda.pop(f"worker-{done % workers}")
+            job = agenda.pop(f"worker-{done % workers}", whatever=True)
             agenda.finish(answer(plan, job))
             done += 1
     finally:

@@ -60,12 +60,34 @@ def test_an_idle_worker_takes_the_far_half_of_the_longest_lane() -> None:
 
 def test_a_lane_is_cut_between_columns() -> None:
     lanes = Lanes[str]()
-    lanes.add_tiles(0, [TileKey(1, y, x) for y in range(3) for x in range(3)])
+    lanes.add_tiles(0, [TileKey(0, y, x) for y in range(3) for x in range(3)])
     found = [(worker, lanes.pop(worker).key) for worker in "ababab"]
-    own = [TileKey(1, y, 0) for y in range(3)]
-    taken = [TileKey(1, y, 1) for y in range(3)]
+    own = [TileKey(0, y, 0) for y in range(3)]
+    taken = [TileKey(0, y, 1) for y in range(3)]
     assert found == [pair for y in range(3) for pair in (("a", own[y]), ("b", taken[y]))]
-    assert lanes.pop("a").key == TileKey(1, 2, 2), "a column that is left alone is cut"
+    assert lanes.pop("a").key == TileKey(0, 2, 2), "a column that is left alone is cut"
+
+
+def test_a_few_coarse_tiles_stay_with_one_worker() -> None:
+    lanes = Lanes[str]()
+    lanes.add_tiles(0, [TileKey(1, y, x) for y in range(2) for x in range(2)])
+    assert lanes.pop("a").key == TileKey(1, 0, 0)
+    assert lanes.pop("b") is None
+    assert len(lanes) == 3
+    lanes.add_tiles(0, [TileKey(0, 5, 5)])
+    assert lanes.pop("b").key == TileKey(0, 5, 5), "survivors are anybody's"
+    assert lanes.pop("b", whatever=True).key == TileKey(1, 0, 1), "who had them may be gone"
+    assert lanes.pop("a").key == TileKey(1, 1, 0)
+    assert lanes.pop("b").key == TileKey(1, 1, 1)
+    assert not lanes
+
+
+def test_many_coarse_tiles_are_shared() -> None:
+    lanes = Lanes[str]()
+    lanes.add_tiles(0, [TileKey(1, y, x) for y in range(4) for x in range(4)])
+    assert [lanes.pop(worker).key for worker in "abab"] == [
+        TileKey(1, 0, 0), TileKey(1, 0, 2), TileKey(1, 1, 0), TileKey(1, 1, 2)
+    ]  # fmt: skip
 
 
 def test_a_column_that_is_all_there_is_is_shared() -> None:

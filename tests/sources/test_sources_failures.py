@@ -166,7 +166,8 @@ def test_same_faults_same_result(server, data):
         handles._broken.clear()
         server.fail("/a.tif", status=503, times=2)
         result = read(server)
-        outcomes.add((result.bytes_read, result.requests, good(result, data)))
+        # Bytes do depend on who read in the end: GDAL reads whole blocks, the inflater as far as rows are needed.
+        outcomes.add((result.requests, good(result, data)))
     assert len(outcomes) == 1
 
 

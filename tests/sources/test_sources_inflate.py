@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minescale.sources import handles, inflate
@@ -52,6 +52,45 @@ def test_every_block_is_what_gdal_decodes(tmp_path: Path, dtype: str, predictor:
         extent = Window(row * 64, row * 64 + 64, col * 128, col * 128 + 128).clip(SHAPE)
         rows, cols = extent.shape
         np.testing.assert_array_equal(found[:rows, :cols], image._load(extent, np.empty(extent.shape, dtype)))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 298), st.integers(0, 297), st.integers(0, 400), st.booleans(), st.data())
+def test_windows_are_what_gdal_reads_whatever_ends_where(
+    tmp_path: Path, height: int, row0: int, col0: int, uneven: bool, data: Any
+) -> None:
+    """Also where a block's first rows take nearly all of its bytes, or hardly any."""
+    path = tmp_path / f"{uneven}.tif"
+    if not path.exists():
+        write(path, **TILED, predictor=2)
+        if uneven:
+            with rasterio.open(path) as source:
+                values, profile = source.read(1), source.profile
+            noise = np.random.default_rng(1).integers(0, 60_000, values.shape, dtype=np.uint16)
+            top = np.arange(SHAPE[0])[:, None] % 64 < 20
+            with rasterio.open(path, "w", **profile | {"predictor": 2}) as target:
+                target.write(np.where(top, noise, 7), 1)
+    window = Window(row0, min(row0 + height, SHAPE[0]), col0, min(col0 + data.draw(st.integers(1, 410)), SHAPE[1]))
+    image = image_of(path)
+    found = np.zeros(window.shape, np.uint16)
+    parts = image.read(window)
+    for part, pixels in parts.pieces:
+        found[part.within(window)] = pixels
+    np.testing.assert_array_equal(found, image._load(window, np.empty(window.shape, np.uint16)))
+    whole = image._cost(blocks(window, image.block_shape))[0]
+    assert parts.bytes_read <= whole
+
+
+def test_a_broken_head_is_read_whole_and_then_left_to_gdal(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", **TILED)
+    image = image_of(path)
+    offset = int(image.dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
+    raw = bytearray(path.read_bytes())
+    raw[offset + 8 : offset + 24] = bytes(16)
+    broken = tmp_path / "broken.tif"
+    broken.write_bytes(raw)
+    with pytest.raises(NotInflated):
+        list(image_of(broken).read(Window(0, 10, 0, 100)).pieces)
 
 
 def test_strips_are_blocks_as_well(tmp_path: Path) -> None:

@@ -226,14 +226,21 @@ def test_many_threads_share_one_reader(cog, reader):
 
 
 def test_bytes_are_the_compressed_blocks_and_do_not_depend_on_caches(cog, reader):
-    path, _ = cog
-    box = geobox(10, 501_000, 699_000, (100, 100))
+    path, data = cog
+    with rasterio.open(path) as image:
+        tags = [int(image.get_tag_item(f"BLOCK_SIZE_{x}_{y}", "TIFF", bidx=1)) for y in (0, 1) for x in (0, 1)]
+        height = image.block_shapes[0][0]
+    box = geobox(10, 501_000, 699_000, (2 * height - 100, 100))
     first = reader.read([layer(scene_of(path))], box, "red")
     again = reader.read([layer(scene_of(path))], box, "red")
-    with rasterio.open(path) as image:
-        tags = [image.get_tag_item(f"BLOCK_SIZE_{x}_{y}", "TIFF", bidx=1) for x in (0, 1) for y in (0, 1)]
-    assert first.bytes_read == again.bytes_read == sum(map(int, tags))
+    assert first.bytes_read == again.bytes_read == sum(tags)
     assert first.requests == 4
+    # Of blocks of which just the first rows are needed, not much more is read than their share.
+    box = geobox(10, 501_000, 699_000, (height - 70, 100))
+    part = reader.read([layer(scene_of(path))], box, "red")
+    np.testing.assert_array_equal(part.data[0], data[100 : 30 + height, 100:200])
+    heads = part.bytes_read - sum(tags[:2])
+    assert 30 / height * sum(tags[2:]) < heads < (30 / height + 0.2) * sum(tags[2:])
 
 
 def test_a_scene_elsewhere_costs_nothing(tmp_path, reader):
