@@ -83,3 +83,9 @@ def give_back(room: Room) -> None:
     with _lock:
         _lent.discard(room)
         _spare.append(room)
+
+
+def forget() -> None:
+    """Drop spare rooms: those of another run's larger tiles would leave less to kept blocks."""
+    with _lock:
+        _spare.clear()

@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from minescale.cube import rooms
 from minescale.cube.compose import Composing
 from minescale.engine.heap import keep_freed_memory
 from minescale.errors import ModelError
@@ -57,6 +58,7 @@ def worker_context(run_dir: str, run_id: str, access: Access) -> WorkerContext:
         if context is None:
             _contexts.clear()  # one run at a time: a long-lived worker must not pile up scenes of old runs
             reuse.forget()
+            rooms.forget()
             context = _load(run_dir, run_id, access)
             _contexts[run_dir, run_id] = context
         return context
