@@ -22,6 +22,7 @@ from minescale.planning.rates import Work
 from minescale.planning.tiles import STRIP, TileIndex
 from minescale.sensors import MASK
 from minescale.sources.headers import BlockSummary, block_sample
+from minescale.sources.inflate import share_read
 from minescale.sources.scenes import Scene
 
 SAMPLE_SCENES = 8
@@ -232,7 +233,7 @@ def count_blocks(
     like: BlockSummary,
 ) -> NDArray[np.float64]:
     """Blocks of one band of one scene under each of some boxes (xmin, ymin, xmax, ymax), halo and mask growth
-    included."""
+    included; of one of which only the first rows are read, its share."""
     asset = scene.bands[band]
     transform, shape = asset.transform or like.transform, asset.shape or like.shape
     pad = level.halo * level.resolution
@@ -248,10 +249,15 @@ def count_blocks(
     step_y, step_x = -height * like.factor * like.block[0], width * like.factor * like.block[1]
     tiny = 1e-6
     y0 = np.clip(np.floor((top - ymax) / step_y + tiny), 0, None)
-    y1 = np.clip(np.ceil((top - ymin) / step_y - tiny), 0, math.ceil(rows / like.block[0]))
+    end = (top - ymin) / step_y - tiny
+    y1 = np.clip(np.ceil(end), 0, math.ceil(rows / like.block[0]))
     x0 = np.clip(np.floor((xmin - left) / step_x + tiny), 0, None)
     x1 = np.clip(np.ceil((xmax - left) / step_x - tiny), 0, math.ceil(cols / like.block[1]))
-    return np.clip(y1 - y0, 0, None) * np.clip(x1 - x0, 0, None)
+    down = np.clip(y1 - y0, 0, None)
+    if like.factor == 1:
+        # The last row of blocks is read as far as the box reaches into it.
+        down -= np.where((down > 0) & (np.ceil(end) == y1), 1 - share_read(end - np.ceil(end) + 1), 0)
+    return down * np.clip(x1 - x0, 0, None)
 
 
 def _project_boxes(

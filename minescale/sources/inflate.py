@@ -191,6 +191,11 @@ class Inflater:
         self._library.VSIFCloseL(self._handle)
 
 
+def share_read(part: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of a block's bytes that is read where only its first rows are needed, a ``part`` of them above 0, to 1."""
+    return np.where(part <= _HEAD_SHARE, part * _HEAD_MARGIN, 1.0)
+
+
 def _coalesce(places: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], list[int]]:
     """Ranges (offset, bytes) that cover ``places`` with small gaps, and where each place begins in what they read."""
     ranges: list[tuple[int, int]] = []
