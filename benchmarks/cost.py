@@ -98,7 +98,7 @@ def measure(case: dict[str, Any], address: str, folder: Path) -> dict[str, Any]:
         fine, inside = np.isin(states, (TileState.DONE, TileState.AUDITED)), states != TileState.OUTSIDE
         audit = plan.config.pyramid.audit
         survivors = max(0.0, (fine.sum() / inside.sum() - audit) / (1 - audit))
-    cost = price_plan(plan, Prices.sample(plan), survivors=survivors)
+    cost = price_plan(plan, Prices.sample(plan), survivors=survivors, workers=report.workers)
     totals = np.sum([list(asdict(level.work).values()) for level in cost.levels], axis=0)
     names = list(asdict(cost.levels[0].work))
     return {

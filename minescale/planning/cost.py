@@ -100,20 +100,25 @@ def price_plan(plan: ScanPlan, prices: Prices, *, survivors: float, workers: int
         share = 1.0
         if plan.is_pyramid and level.level == 0:
             share = survivors + (1 - survivors) * audit
-        levels.append(_price_level(plan, level, prices, share))
+        levels.append(_price_level(plan, level, prices, share, workers))
     money = sum(c.bytes for c in levels) / 1e9 * plan.config.cost.price_per_gb
     money += sum(c.seconds for c in levels) / 3600 * plan.config.cost.price_per_worker_hour
     return Cost(levels=tuple(levels), workers=workers, money=money)
 
 
-_Counted = dict[tuple[object, ...], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]
-"""By pixel lattice: blocks under each tile; and by run, per tile, how often blocks are met again, and how many are."""
+_PIECES = 2
+"""Pieces of strips that a worker does, as a rule, before all are done."""
+
+_Counted = dict[tuple[object, ...], tuple[NDArray[np.float64], ...]]
+"""By pixel lattice: blocks under each tile, and what is not read of them; and by run, per tile, how often blocks are
+met again, how many are, and what is not read of those at the run's end."""
 
 
-def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float) -> LevelCost:
+def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float, workers: int) -> LevelCost:
     index = plan.index(level.level)
     layers = index.looks(plan.periods)
-    touched, shared, kept = np.zeros(3), np.zeros(3), 0.0  # blocks, compressed and decoded bytes
+    # blocks, compressed and decoded bytes
+    touched, shared, spared, ends, kept = np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(3), 0.0
     pixels, samples, warped = _pixels(index, level), 0.0, 0.0
     sizes = {band: prices.mean_bytes(band, level.level) for band in (*level.physical_bands, MASK)}
     patches: dict[tuple[str, bytes], tuple[NDArray[np.intp], _Counted]] = {}
@@ -131,7 +136,7 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
         # Scenes of one granule lie over the same tiles on most dates: their blocks are counted once.
         where = (scene.crs, hashlib.blake2b(tiles.tobytes()).digest())
         if where not in patches:
-            patches[where] = (_runs(plan, level, index, tiles), {})
+            patches[where] = (_runs(plan, level, index, tiles, workers), {})
         runs, counted = patches[where]
         for band, mean_bytes in sizes.items():
             summaries = prices.blocks.get((band, level.level), ())
@@ -143,19 +148,18 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
             # So are those of bands of one pixel lattice.
             lattice = (asset.transform, asset.shape, like.transform, like.shape, like.block, like.factor, band == MASK)
             if lattice not in counted:
-                counts = count_blocks(plan, level, [edge[tiles] for edge in index.bounds], scene, band, like)
-                once = count_blocks(plan, level, _run_bounds(index, tiles, runs), scene, band, like)
-                again = np.clip(np.bincount(runs, counts) - once, 0, None)
-                counted[lattice] = (counts, again / np.bincount(runs), np.minimum(again, once) / np.bincount(runs))
-            counts, again, distinct = counted[lattice]
+                counted[lattice] = _count(plan, level, index, tiles, runs, scene, band, like)
+            counts, unread, again, distinct, end = counted[lattice]
             ratio = max(like.factor * abs(like.transform[4]) / level.resolution, 1.0)
             taken = float(pixels[tiles] @ use) / ratio**2
             samples += taken
             warped += taken if scene.crs != plan.grid.crs else 0.0
-            size = np.array([1.0, mean_bytes, like.decoded_bytes])
+            size, by_run = np.array([1.0, mean_bytes, like.decoded_bytes]), np.bincount(runs, use)
             touched += size * float(counts @ use)
-            shared += size * float(again @ np.bincount(runs, use))
-            kept += like.decoded_bytes * float(distinct @ np.bincount(runs, use))
+            spared += size * float(unread @ use)
+            shared += size * float(again @ by_run)
+            ends += size * float(end @ by_run)
+            kept += like.decoded_bytes * float(distinct @ by_run)
     n_tiles = len(index) * len(plan.periods)
     # About half of what a tile shares is kept for the tile below it, the other half until the strip's next column; and
     # of a block about half is: what the neighbour needs of it.
@@ -165,7 +169,9 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
     )
     saved = shared * min(1.0, room / max(held, 1.0))
     # A survivor's neighbour survives too in ``share`` of the cases if survivors are scattered: the dear case.
-    requests, compressed, decoded = touched * share - saved * share**2
+    # The last blocks below a tile are read whole where its neighbour runs too and wants the rest.
+    unread = spared * (1 - share) + ends * share
+    requests, compressed, decoded = (touched - unread - saved * share) * share
     predicted = float(pixels[index.inside.ravel()].sum()) * len(plan.periods) * share
     alone = level.family in PER_PIXEL
     work = Work(
@@ -188,6 +194,22 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float)
     )
 
 
+def _count(
+    plan: ScanPlan,
+    level: LevelSpec,
+    index: TileIndex,
+    tiles: NDArray[np.integer],
+    runs: NDArray[np.intp],
+    scene: Scene,
+    band: str,
+    like: BlockSummary,
+) -> tuple[NDArray[np.float64], ...]:
+    counts, unread = count_blocks(plan, level, [edge[tiles] for edge in index.bounds], scene, band, like)
+    once, end = count_blocks(plan, level, _run_bounds(index, tiles, runs), scene, band, like)
+    again = np.clip(np.bincount(runs, counts) - once, 0, None)
+    return counts, unread, *(part / np.bincount(runs) for part in (again, np.minimum(again, once), end))
+
+
 def _pixels(index: TileIndex, level: LevelSpec) -> NDArray[np.float64]:
     """Pixels of every tile, flat in row order, halo included; those at the mosaic's border are cut."""
     xmin, ymin, xmax, ymax = index.bounds
@@ -195,12 +217,19 @@ def _pixels(index: TileIndex, level: LevelSpec) -> NDArray[np.float64]:
     return height * width
 
 
-def _runs(plan: ScanPlan, level: LevelSpec, index: TileIndex, tiles: NDArray[np.integer]) -> NDArray[np.intp]:
-    """Number of the run that each of ``tiles`` belongs to: a strip, or the part of it below one coarse tile."""
+def _runs(
+    plan: ScanPlan, level: LevelSpec, index: TileIndex, tiles: NDArray[np.integer], workers: int
+) -> NDArray[np.intp]:
+    """Number of the run that each of ``tiles`` belongs to: a strip, or the part of it below one coarse tile, or what
+    one of many workers has of it."""
     rows, cols = np.divmod(tiles, index.shape[1])
+    strips = -(-index.shape[0] // STRIP)
     span = index.shape[1]
     if plan.is_pyramid and level.level == 0:
         span = plan.grid.factors[1] // plan.grid.factors[0]
+    elif level.level == 0:
+        # Strips are cut in halves until each worker has a piece, and once or twice more as they end.
+        span = max(1, min(span, index.shape[1] * strips // (_PIECES * workers)))
     _, runs = np.unique(rows // STRIP * index.shape[1] + cols // span, return_inverse=True)
     return np.asarray(runs, np.intp)
 
@@ -231,9 +260,9 @@ def count_blocks(
     scene: Scene,
     band: str,
     like: BlockSummary,
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Blocks of one band of one scene under each of some boxes (xmin, ymin, xmax, ymax), halo and mask growth
-    included; of one of which only the first rows are read, its share."""
+    included; and how much of them nobody need read, because the box ends in a block's first rows."""
     asset = scene.bands[band]
     transform, shape = asset.transform or like.transform, asset.shape or like.shape
     pad = level.halo * level.resolution
@@ -253,11 +282,10 @@ def count_blocks(
     y1 = np.clip(np.ceil(end), 0, math.ceil(rows / like.block[0]))
     x0 = np.clip(np.floor((xmin - left) / step_x + tiny), 0, None)
     x1 = np.clip(np.ceil((xmax - left) / step_x - tiny), 0, math.ceil(cols / like.block[1]))
-    down = np.clip(y1 - y0, 0, None)
-    if like.factor == 1:
-        # The last row of blocks is read as far as the box reaches into it.
-        down -= np.where((down > 0) & (np.ceil(end) == y1), 1 - share_read(end - np.ceil(end) + 1), 0)
-    return down * np.clip(x1 - x0, 0, None)
+    down, across = np.clip(y1 - y0, 0, None), np.clip(x1 - x0, 0, None)
+    # GDAL reads overviews, block by block.
+    ends = (down > 0) & (np.ceil(end) == y1) & (like.factor == 1)
+    return down * across, np.where(ends, 1 - share_read(end - np.ceil(end) + 1), 0.0) * across
 
 
 def _project_boxes(
