@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "demo": "minescale.cli.demo:demo",
     "doctor": "minescale.cli.doctor:doctor",
     "config": "minescale.cli.config:config",
+    "dataset": "minescale.cli.dataset.group:dataset",
 }
 
 EXIT_CODES = """\b

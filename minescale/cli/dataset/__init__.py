@@ -1,0 +1,1 @@
+"""``minescale dataset``: from polygons and coordinates to audited training sets."""

@@ -1,0 +1,16 @@
+"""``minescale dataset``: the group of commands that build, check and describe training sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from minescale.cli.group import LazyGroup
+
+COMMANDS: Mapping[str, str] = {}
+
+
+@click.group(name="dataset", cls=LazyGroup, lazy=COMMANDS, short_help="Build, split and audit training sets.")
+def dataset() -> None:
+    """Build, split and audit training sets: from polygons and coordinates to samples that a model may learn from."""

@@ -1,0 +1,1 @@
+"""Labels and datasets: polygons and coordinates in, audited training sets out."""
