@@ -23,6 +23,8 @@ class ReadReport:
     """Invalid rings made valid, kept."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Shapes left out, by cause."""
+    cut: int = 0
+    """Shapes across the antimeridian, cut there, kept."""
 
     @property
     def kept(self) -> int:
