@@ -78,7 +78,7 @@ def read_polygons(
     else:
         if ending == ".zip":
             check_archive(file)
-        frame = _read_layer(file, layer)
+        frame = read_layer(file, layer)
     given = None if crs is None else _parsed(crs)
     if given is not None and frame.crs is None:
         frame = frame.set_crs(given)
@@ -112,7 +112,9 @@ def to_polygons(
     """
     causes = Counter(dropped or {})
     read = len(frame) + causes.total()
-    table = _named(frame, name_column, source).reset_index(drop=True)
+    if frame.geometry.name != "geometry":
+        frame = frame.rename_geometry("geometry")
+    table = with_names(frame, name_column, source).reset_index(drop=True)
     shapes = np.array([_surfaces(shape, causes) for shape in shapely.force_2d(table.geometry.to_numpy())], object)
     if not shapely.is_missing(shapes).all():
         shapes = _degrees(_only(table, shapes), source)
@@ -183,7 +185,14 @@ def write_polygons(polygons: Polygons, path: str | Path, *, overwrite: bool = Fa
     return target
 
 
-def _read_layer(file: Path, layer: str | None) -> gpd.GeoDataFrame:
+def read_layer(file: Path, layer: str | None) -> gpd.GeoDataFrame:
+    """One layer of shapes as GDAL reads it, with a column ``id``: the file's own, or the feature's number.
+
+    Raises
+    ------
+    UsageError
+        for a file that cannot be read, an unknown layer, or several of which none is named.
+    """
     import pyogrio
 
     listed: NDArray[Any] = _reading(file, lambda: pyogrio.list_layers(file))  # type: ignore[no-untyped-call]
@@ -223,21 +232,28 @@ def _parsed(crs: str) -> pyproj.CRS:
         raise UsageError("coordinate system is not understood", got=crs, expected="EPSG:<code>, PROJ or WKT") from error
 
 
-def _named(frame: gpd.GeoDataFrame, column: str | None, source: str) -> gpd.GeoDataFrame:
-    columns = [str(c) for c in frame.columns if c != frame.geometry.name]
+def with_names(table: pd.DataFrame, column: str | None, source: str) -> pd.DataFrame:
+    """The table with a column ``name`` (str, empty where unknown) before its own.
+
+    Raises
+    ------
+    UsageError
+        for a ``column`` that it does not have.
+    """
+    columns = [str(c) for c in table.columns if c != "geometry"]
     if column is not None and column not in columns:
         raise UsageError(f"{source} has no such column", got=column, expected=", ".join(columns) or "no columns")
     chosen = column or next((c for c in columns if c.casefold() == "name"), None)
     names = (
-        pd.Series("", index=frame.index)
+        pd.Series("", index=table.index)
         if chosen is None
-        else frame[chosen].map(lambda value: "" if pd.isna(value) else str(value).strip())
+        else table[chosen].map(lambda value: "" if pd.isna(value) else str(value).strip())
     )
     # A GeoPackage tells columns apart by their letters only: no second name in another spelling may stay.
-    own = frame.drop(columns=chosen) if str(chosen).casefold() == "name" else frame
+    own = table.drop(columns=chosen) if str(chosen).casefold() == "name" else table
     own = own.rename(columns={c: f"source_{c}" for c in own.columns if str(c).casefold() == "name"})
     own.insert(0, "name", names)
-    return own.rename_geometry("geometry") if own.geometry.name != "geometry" else own
+    return own
 
 
 def _surfaces(shape: BaseGeometry | None, causes: Counter[str]) -> BaseGeometry | None:
