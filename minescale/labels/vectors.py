@@ -25,7 +25,7 @@ from minescale.labels.polygons import Polygons, ReadReport
 
 PARQUET = (".parquet", ".geoparquet")
 KML = (".kml", ".kmz")
-WRITERS: Mapping[str, str] = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON"}
+WRITERS: Mapping[str, str] = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".kml": "KML"}
 """GDAL's driver for a file name's ending; :data:`PARQUET` is written by geopandas."""
 
 _SEGMENT_M = 1000.0
@@ -153,7 +153,7 @@ def areas_only(shape: BaseGeometry) -> BaseGeometry | None:
 
 
 def write_polygons(polygons: Polygons, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write GeoPackage, GeoJSON or GeoParquet, by the file name's ending.
+    """Write GeoPackage, GeoJSON, KML or GeoParquet, by the file name's ending.
 
     Raises
     ------
