@@ -8,7 +8,10 @@ import click
 
 from minescale.cli.group import LazyGroup
 
-COMMANDS: Mapping[str, str] = {}
+COMMANDS: Mapping[str, str] = {
+    "label": "minescale.cli.dataset.label:label",
+    "polygons": "minescale.cli.dataset.polygons:polygons",
+}
 
 
 @click.group(name="dataset", cls=LazyGroup, lazy=COMMANDS, short_help="Build, split and audit training sets.")
