@@ -1,8 +1,8 @@
 """KML and KMZ: placemarks with their polygons, folders and data, as Google Earth writes them.
 
-GDAL's own reader drops ExtendedData and folders, and its other one is not in the wheels that pip installs. The format
-is OGC 12-007r2, KML 2.3; namespaces of older versions are read alike. Entities are not expanded: a file that declares
-any is refused.
+GDAL takes every folder for a layer of its own and gives a whole file up for one broken ring, which hand-drawn files
+often have. The format is OGC 12-007r2, KML 2.3; namespaces of older versions are read alike. Entities are not
+expanded: a file that declares any is refused.
 """
 
 from __future__ import annotations
