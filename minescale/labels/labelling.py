@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -18,11 +19,12 @@ from rasterio.io import DatasetReader
 from minescale.errors import UsageError
 from minescale.labels.band_order import CLOUD, band_names, position
 from minescale.labels.classes import BINARY, THREE_CLASS, ClassMap
+from minescale.labels.epochs import check_gaps, with_gaps
 from minescale.labels.image_stats import image_statistics, write_statistics
 from minescale.labels.new_folder import new_folder
 from minescale.labels.placing import extent_of, near
 from minescale.labels.polygons import Polygons
-from minescale.labels.sites import SiteMatch, match_sites, split_site
+from minescale.labels.sites import SiteMatch, date_of, match_sites, split_site
 from minescale.labels.threeclass import (
     NDVI_LIMIT,
     base_mask,
@@ -61,6 +63,8 @@ class LabelRules:
     """Binary only: pixels closer than this to an edge are ignored."""
     allow_empty: bool = False
     """Accept that no image finds a polygon."""
+    max_gap_days: int | None = None
+    """How far an image may be from the year of the polygons; None: any, or unknown."""
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -80,6 +84,8 @@ class LabelReport:
     labelled: list[str]
     pixels: dict[str, dict[str, int]]
     """By image and class, ``ignore`` where the scheme has such a value."""
+    dates: dict[str, dict[str, Any]]
+    """By image: ``image_date``, ``label_epoch`` and ``gap_days`` between them; null where unknown."""
     unmatched_images: list[str]
     unmatched_polygons: list[str]
 
@@ -104,7 +110,8 @@ def label_images(
     ------
     UsageError
         No image; ``out`` exists; names that match nothing; an image and the polygons of its site that do not overlap;
-        bands that are not named, cloud bands that are not binary, images without a coordinate system.
+        bands that are not named, cloud bands that are not binary, images without a coordinate system; dates too far
+        apart.
     StoreError
         where ``out`` cannot be written.
     """
@@ -112,6 +119,7 @@ def label_images(
     files = _listed(images)
     found = _matched(files, polygons, rules)
     chosen = [file for file in files if file.stem in found.rows]
+    dates = _dates(chosen, polygons, rules)
     with new_folder(out) as work:
         (work / "images").mkdir()
         (work / "labels").mkdir()
@@ -124,6 +132,7 @@ def label_images(
         report = LabelReport(
             labelled=[file.stem for file in chosen],
             pixels=pixels,
+            dates=dates,
             unmatched_images=found.unmatched_images,
             unmatched_polygons=found.unmatched_polygons,
         )
@@ -172,6 +181,20 @@ def _matched(files: Sequence[Path], polygons: Polygons, rules: LabelRules) -> Si
             fix="check the coordinate systems",
         )
     return SiteMatch({file.stem: every for file in files}, [], [])
+
+
+def _dates(files: Sequence[Path], polygons: Polygons, rules: LabelRules) -> dict[str, dict[str, Any]]:
+    """When images and polygons are of: by the image's tag ``date``, else by its name."""
+    table = pd.DataFrame({"id": [file.stem for file in files], "label_epoch": polygons.epoch}, dtype=object)
+    table["image_date"] = [_tagged_date(file) or date_of(file.stem) for file in files]
+    gaps = with_gaps(table) if rules.max_gap_days is None else check_gaps(table, rules.max_gap_days)
+    rows = json.loads(gaps.set_index("id").to_json(orient="index"))
+    return {str(name): values for name, values in rows.items()}
+
+
+def _tagged_date(file: Path) -> str | None:
+    with _opened(file) as image:
+        return image.tags().get("date")
 
 
 def _overlap(file: Path, polygons: Polygons, rows: list[int]) -> bool:

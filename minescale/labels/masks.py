@@ -21,6 +21,7 @@ from minescale.labels.polygons import Polygons
 
 _BLOCK = 512
 """Pixels along the edge of what is measured round one centre."""
+_NODE_PX = 16
 
 
 def rasterise(polygons: Polygons, geobox: GeoBox, *, all_touched: bool = False) -> NDArray[np.bool_]:
@@ -180,8 +181,9 @@ def _edge_distance(polygons: Polygons, geobox: GeoBox) -> NDArray[np.float64]:
     rows, cols = geobox.shape.yx
     lon, lat = lonlat(geobox, np.array([rows / 2]), np.array([cols / 2]))
     local = pyproj.Proj(proj="aeqd", lon_0=(lon[0] + 180) % 360 - 180, lat_0=lat[0], ellps="WGS84")
-    i, j = np.mgrid[0:rows, 0:cols] + 0.5
-    x, y = (np.asarray(v) for v in local(*lonlat(geobox, i, j)))
+    (i, down), (j, across) = _nodes(rows), _nodes(cols)
+    nodes = local(*lonlat(geobox, *np.meshgrid(i, j, indexing="ij")))
+    x, y = (np.ascontiguousarray(down @ np.asarray(v) @ across.T) for v in nodes)
     reach = float(np.hypot(x, y).max())
     here = Extent(lon[0], lat[0], lon[0], lat[0])
     # The edge that is nearest to any pixel lies within d + 2 x reach of the middle, where d is the middle's distance.
@@ -195,6 +197,18 @@ def _edge_distance(polygons: Polygons, geobox: GeoBox) -> NDArray[np.float64]:
     if bound + 2 * reach > margin and len(edges):
         edges = _edges(near(polygons, here.grown(1.01 * (bound + 2 * reach))), local)
     return distance_to_segments(x, y, edges)
+
+
+def _nodes(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places along an axis of n pixels where projections are computed, and the weights (n, node) between them.
+
+    Geodesics cost a microsecond each. Between nodes 16 pixels apart a straight line leaves the projection by
+    (16 p)^2 / 8 R, which for pixels of p = 100 m is 5 cm.
+    """
+    count = -(-n // _NODE_PX) + 1
+    nodes = np.linspace(0, n, count)
+    weights = 1 - np.abs(np.arange(n)[:, None] + 0.5 - nodes) / nodes[1]
+    return nodes, np.maximum(weights, 0)
 
 
 def _edges(shapes: NDArray[np.object_], local: pyproj.Proj) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -15,7 +16,10 @@ _STROKES = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ħ": "h", "ı": "i",
 """Letters that Unicode does not take apart into a letter and an accent."""
 
 _REGION = re.compile(r"^(?P<site>.+?)_agm_region_(?P<number>\d+)(?:_.*)?$")
-_DATE = re.compile(r"_(19|20)\d\d(_?(0[1-9]|1[0-2])(_?([0-2]\d|3[01]))?)?$")
+_DATE = re.compile(
+    r"_(?P<year>(?:19|20)\d\d)(?:_?(?P<month>0[1-9]|1[0-2])(?:_?(?P<day>0[1-9]|[12]\d|3[01])(?:_.*)?)?)?$"
+)
+"""A day, whatever follows it; a month or a year at the end only, since other numbers look like them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,28 @@ def site_key(name: str) -> str:
 def split_site(name: str) -> tuple[str, int | None]:
     """Base site and number of its region, None where the name has none.
 
-    ``<site>_agm_region_<n>``, whatever follows, is region n of the site. Of other names a date at the end is taken
-    off: ``nkawkaw_20190304`` and ``nkawkaw_2019`` are images of ``nkawkaw``.
+    ``<site>_agm_region_<n>``, whatever follows, is region n of the site. Of other names a date is taken off:
+    ``nkawkaw_20190304_landsat-8`` and ``nkawkaw_2019`` are images of ``nkawkaw``.
     """
     key = site_key(name)
     region = _REGION.match(key)
     if region:
         return region["site"], int(region["number"])
     return _DATE.sub("", key), None
+
+
+def date_of(name: str) -> str | None:
+    """ISO date, month or year that an image's name tells; None where it tells none."""
+    found = _DATE.search(site_key(name))
+    if found is None:
+        return None
+    parts = [part for part in found.group("year", "month", "day") if part]
+    if len(parts) == 3:
+        try:
+            dt.date(*map(int, parts))
+        except ValueError:
+            return None
+    return "-".join(parts)
 
 
 def match_sites(images: Iterable[str], polygons: Polygons, *, allow_empty: bool = False) -> SiteMatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -126,6 +127,22 @@ def test_r008_bands_without_an_observation_have_no_figures(tmp_path: Path) -> No
     save(tmp_path / "in", pixels, names=TM)
     label_images(tmp_path / "in", polygons(PIT, names=["Ghana Ofin"]), tmp_path / "out")
     assert json.loads((tmp_path / "out" / "statistics.json").read_text())[5]["mean"] is None
+
+
+def test_r131_gaps_between_labels_and_images_are_stored_and_limited(tmp_path: Path) -> None:
+    """R131, F51: outlines of 2018 do not describe an image of March 2019 without saying so."""
+    save(tmp_path / "in", scene(), names=TM)
+    pit = replace(polygons(PIT, names=["Ghana Ofin"]), epoch=2018)
+    report = label_images(tmp_path / "in", pit, tmp_path / "out")
+    told = {"image_date": "2019-03-04", "label_epoch": 2018, "gap_days": 63}
+    assert report.dates == {SITE: told}
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["dates"][SITE] == told
+    with pytest.raises(UsageError, match="63 days"):
+        label_images(tmp_path / "in", pit, tmp_path / "near", LabelRules(max_gap_days=31))
+    with pytest.raises(UsageError, match="unknown"):
+        label_images(tmp_path / "in", replace(pit, epoch=None), tmp_path / "near", LabelRules(max_gap_days=31))
+    assert not (tmp_path / "near").exists()
+    assert label_images(tmp_path / "in", pit, tmp_path / "near", LabelRules(max_gap_days=63)).labelled == [SITE]
 
 
 def test_by_place_every_image_gets_what_it_shows(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from shapely.geometry import box
 
 from minescale.errors import UsageError
 from minescale.labels.polygons import Polygons
-from minescale.labels.sites import match_sites, site_key, split_site
+from minescale.labels.sites import date_of, match_sites, site_key, split_site
 from tests.labels.shapes import polygons
 
 
@@ -38,12 +38,29 @@ def test_r002_names_are_normalised(name: str, key: str) -> None:
         ("Ghana-Ofin AGM Region 13 2019-03-04", ("ghana_ofin", 13)),
         ("strzegom_20220619", ("strzegom", None)),
         ("strzegom_2022", ("strzegom", None)),
+        ("ofin_20100304_landsat-5", ("ofin", None)),
+        ("ofin 2019-03", ("ofin", None)),
         ("shaft_1234", ("shaft_1234", None)),
+        ("pit_2019_north", ("pit_2019_north", None)),
         ("2019", ("2019", None)),
     ],
 )
 def test_r002_regions_and_dates_are_taken_off(name: str, site: tuple[str, int | None]) -> None:
     assert split_site(name) == site
+
+
+@pytest.mark.parametrize(
+    ("name", "date"),
+    [
+        ("ofin_agm_region_2_20190304_landsat-8", "2019-03-04"),
+        ("ofin 2019-03", "2019-03"),
+        ("ofin_2019", "2019"),
+        ("ofin_20190231", None),
+        ("ofin", None),
+    ],
+)
+def test_r131_names_tell_dates(name: str, date: str | None) -> None:
+    assert date_of(name) == date
 
 
 def test_r002_matching_tells_what_is_left_on_both_sides() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,6 +124,16 @@ def test_f01_names_in_the_file_are_used_and_never_contradicted() -> None:
         position(names, "blue")
     with pytest.raises(UsageError, match="contradicts"):
         band_names(list(BAND_ORDERS["oli"]), "tm")
+
+
+def test_f47_nothing_here_says_what_is_allowed() -> None:
+    """F46, F47: imagery shows mining, not who may do it; no code, command or page about labels claims more."""
+    root = Path(__file__).parents[2]
+    files = [*(root / "minescale" / "labels").rglob("*.py"), *(root / "minescale" / "cli" / "dataset").rglob("*.py")]
+    files += (root / "docs" / "datasets").rglob("*.md")
+    assert len(files) > 20
+    word = "il" + "legal"
+    assert [f.name for f in files if word in f.read_text(encoding="utf-8").casefold()] == []
 
 
 def test_binary_labels_ignore_clouds_and_edges() -> None:

@@ -43,6 +43,12 @@ from minescale.cli.params import echo_json, json_option, verbose_option
 @click.option("--inputs", type=int, default=7, show_default=True, metavar="N", help="Bands to keep, from the first.")
 @click.option("--all-touched", is_flag=True, help="Label every pixel that a polygon touches, not only by its centre.")
 @click.option("--allow-empty", is_flag=True, help="Accept that no image finds a polygon.")
+@click.option(
+    "--max-gap",
+    type=int,
+    metavar="DAYS",
+    help="Refuse images farther than this from --epoch; default: any.",
+)
 @click.option("--layer", metavar="NAME", help="Layer of POLYGONS.")
 @click.option("--name-column", metavar="COLUMN", help="Column of POLYGONS with the names of sites.")
 @click.option("--epoch", type=int, metavar="YEAR", help="Year of the imagery that POLYGONS were drawn on.")
@@ -62,6 +68,7 @@ def label(
     inputs: int,
     all_touched: bool,
     allow_empty: bool,
+    max_gap: int | None,
     layer: str | None,
     name_column: str | None,
     epoch: int | None,
@@ -86,6 +93,7 @@ def label(
         all_touched=all_touched,
         edge_m=edge_m,
         allow_empty=allow_empty,
+        max_gap_days=max_gap,
     )
     shapes = read_polygons(outlines, layer=layer, name_column=name_column, epoch=epoch)
     report = label_images(images, shapes, out, rules)
