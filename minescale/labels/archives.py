@@ -27,7 +27,7 @@ def check_archive(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError) as error:
         raise _broken(path, error) from error
     size = sum(member.file_size for member in members)
     packed = max(sum(member.compress_size for member in members), 1)
@@ -52,7 +52,7 @@ def read_member(path: Path, name: str) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive, archive.open(name) as member:
             content = member.read(MAX_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise _broken(path, error) from error
     if len(content) > MAX_BYTES:
         raise UsageError(f"{path.name} unpacks to more than it says", expected=f"at most {MAX_BYTES} bytes")

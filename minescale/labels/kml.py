@@ -74,7 +74,9 @@ def _parse(content: bytes, source: str) -> ET.Element:
     try:
         parser.feed(content)
         root: ET.Element = parser.close()
-    except ET.ParseError as error:
+    except UsageError:
+        raise
+    except (ET.ParseError, LookupError, ValueError) as error:
         raise UsageError(f"{source} is no whole KML file", got=error, expected="well-formed XML") from error
     if _local(root) != "kml":
         raise UsageError(f"{source} is no KML file", got=f"<{_local(root)}>", expected="<kml>")

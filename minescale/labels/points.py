@@ -162,7 +162,7 @@ def _table(
             file, sep=separator, header=0 if header else None, encoding="utf-8-sig", skipinitialspace=True
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read {file.name}", got=error, expected="a table with a row per place") from error
+        raise UsageError(f"cannot read {file.name}", got=error, expected="a UTF-8 table, a row per place") from error
     table.columns = [str(c).strip() if header else f"column_{c}" for c in table.columns]
     chosen = _columns(list(table.columns), columns, header, file.name)
     lon, lat = (pd.to_numeric(table[c], errors="coerce").to_numpy(np.float64) for c in chosen)

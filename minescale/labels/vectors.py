@@ -68,6 +68,8 @@ def read_polygons(
     if not file.exists():
         raise UsageError(f"no such file: {file}")
     ending = file.suffix.lower()
+    if layer is not None and ending in (*KML, *PARQUET):
+        raise UsageError(f"{file.name} has no layers", got=layer, expected="no layer: all of the file is read")
     dropped: dict[str, int] = {}
     repaired = 0
     if ending in KML:
@@ -200,8 +202,9 @@ def read_layer(file: Path, layer: str | None) -> gpd.GeoDataFrame:
     if layer is not None and layer not in layers:
         raise UsageError(f"{file.name} has no such layer", got=layer, expected=", ".join(layers) or "any layer at all")
     if layer is None and len(layers) != 1:
-        what = "has several layers" if layers else "has no layer of shapes"
-        raise UsageError(f"{file.name} {what}", got=", ".join(layers) or "tables only", fix="layer=<name>")
+        if not layers:
+            raise UsageError(f"{file.name} has no shapes", got="tables only", fix="read_points for coordinates")
+        raise UsageError(f"{file.name} has several layers", got=", ".join(layers), fix="layer=<name>")
     frame: gpd.GeoDataFrame = _reading(file, lambda: gpd.read_file(file, layer=layer or layers[0], fid_as_index=True))
     if frame.empty and file.suffix.lower() in (".geojson", ".json"):
         # GDAL skips, without a word, features that lack their "type", as some drawing tools write them.
@@ -260,6 +263,9 @@ def _surfaces(shape: BaseGeometry | None, causes: Counter[str]) -> BaseGeometry 
     """Polygon or MultiPolygon as it is, those of a collection, or None with its cause counted."""
     if shape is None or shape.is_empty:
         causes["no geometry"] += 1
+        return None
+    if not np.isfinite(shapely.get_coordinates(shape)).all():
+        causes["coordinates without a number"] += 1
         return None
     if shape.geom_type in _SURFACES:
         return shape

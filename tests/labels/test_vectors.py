@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pytest
 import shapely
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box
@@ -124,6 +125,11 @@ def test_kmz_holds_a_kml(tmp_path: Path) -> None:
     (tmp_path / "broken.kmz").write_bytes(broken)
     with pytest.raises(UsageError, match=r"broken\.kmz is no whole archive"):
         read_polygons(tmp_path / "broken.kmz")
+    newer = bytearray(whole)
+    newer[whole.index(b"PK\x01\x02") + 6] = 254  # a version of the format that nobody has written yet
+    (tmp_path / "newer.kmz").write_bytes(newer)
+    with pytest.raises(UsageError, match=r"newer\.kmz is no whole archive"):
+        read_polygons(tmp_path / "newer.kmz")
     with zipfile.ZipFile(tmp_path / "empty.kmz", "w") as archive:
         archive.writestr("readme.txt", "x")
     with pytest.raises(UsageError, match="no KML"):
@@ -161,12 +167,13 @@ def test_entity_bombs_are_refused(tmp_path: Path) -> None:
     ("text", "words"),
     [
         (NESTED[:-40], "no whole KML"),
+        (NESTED.replace("UTF-8", "UTQ-8"), "unknown encoding"),
         ("<gpx/>", "expected: <kml>"),
         (document(), "no polygons"),
         (document(placemark("<Point><coordinates>1,2</coordinates></Point>")), "1 x point"),
         (document(placemark(polygon("0,95 1,95 1,96 0,95"))), "no longitudes and latitudes"),
     ],
-    ids=["truncated", "gpx", "empty", "points", "beyond the pole"],
+    ids=["truncated", "encoding", "gpx", "empty", "points", "beyond the pole"],
 )
 def test_kml_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
@@ -244,6 +251,26 @@ def test_layers_and_columns_have_to_be_named(tmp_path: Path) -> None:
     (tmp_path / "text.gpkg").write_text("hello")
     with pytest.raises(UsageError, match=r"cannot read text\.gpkg"):
         read_polygons(tmp_path / "text.gpkg")
+
+
+def test_files_without_layers_or_shapes_say_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no layers"):
+        read_polygons(save(tmp_path, NESTED), layer="Gold")
+    with pytest.raises(UsageError, match="read_points"):
+        read_polygons(save(tmp_path, "lon,lat\n1,2\n", "points.csv"))
+
+
+def test_deeply_nested_kml_is_read(tmp_path: Path) -> None:
+    depth = 50_000
+    text = document("<Folder>" * depth, placemark(polygon(APART), "deep"), "</Folder>" * depth)
+    assert read_polygons(save(tmp_path, text)).frame["name"].tolist() == ["deep"]
+
+
+def test_coordinates_that_are_no_numbers_do_not_stop_the_rest() -> None:
+    broken = Polygon([(0, 0), (np.nan, 1), (1, 1)])
+    found = to_polygons(gpd.GeoDataFrame({"n": [0, 1]}, geometry=[broken, box(0, 0, 1, 1)], crs=4326), source="here")
+    assert found.frame["n"].tolist() == [1]
+    assert found.report.dropped == {"coordinates without a number": 1}
 
 
 def test_what_is_no_polygon_is_counted() -> None:
