@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import shapely
 import twins
 
 from minescale import kernels as K
+from minescale.kernels.distances import distance_to_segments
 
 Arguments = tuple[Any, ...]
 SMALL = ((1, 4, 8), (2, 8, 4), (5, 16, 24), (12, 8, 40), (24, 12, 20), (25, 8, 36), (61, 4, 8))
@@ -55,6 +57,20 @@ def _spectra(shape, rng):
     stack = np.clip(base + rng.normal(0, 150, (t, 6, y, x)), 0, 65535).astype(np.uint16)
     stack[rng.random(stack.shape) < 0.01] = 0
     return stack, samples(shape, rng)[1]
+
+
+def _places(shape, rng):
+    """Pixel centres on a lattice that is slightly bent, and segments round it, some of length 0."""
+    t, y, x = shape
+    down, across = np.mgrid[:y, :x] + 0.5
+    segments = rng.uniform(-5, max(y, x) + 5, (4 * t, 4))
+    segments[::5, 2:] = segments[::5, :2]
+    return across + 0.01 * down, down - 0.001 * across**2, segments
+
+
+def _shapely_distance(x, y, segments):
+    lines = shapely.linestrings(segments.reshape(-1, 2, 2))
+    return shapely.distance(shapely.points(x, y)[..., None], lines).min(axis=-1)
 
 
 def _layers(shape, rng):
@@ -155,6 +171,15 @@ COMPARISONS: tuple[Comparison, ...] = (
     Comparison(name="latest", make=_stack(2), kernel=K.latest, twin=twins.latest),
     Comparison(name="geomedian", make=_spectra, kernel=K.geomedian, twin=twins.geomedian, tolerance=1, slow_twin=True),
     Comparison(name="medoid", make=_spectra, kernel=K.medoid, twin=twins.medoid, slow_twin=True),
+    Comparison(
+        name="distance",
+        make=_places,
+        kernel=distance_to_segments,
+        twin=twins.distance_to_segments,
+        others={"shapely": _shapely_distance},
+        tolerance=1e-9,
+        slow_twin=True,
+    ),
     Comparison(
         name="decode-classes8",
         make=_codes(np.uint8, 256),

@@ -167,3 +167,12 @@ def _quiet(function, *args, **kwargs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return function(*args, **kwargs)
+
+
+def distance_to_segments(x, y, segments):
+    """Foot of the perpendicular, kept on the segment, for every pixel and segment."""
+    start, along = segments[:, :2], segments[:, 2:] - segments[:, :2]
+    offset = np.stack([x, y], -1)[..., None, :] - start
+    length = np.maximum((along**2).sum(-1), 1e-300)
+    share = np.clip((offset * along).sum(-1) / length, 0, 1)
+    return np.linalg.norm(offset - share[..., None] * along, axis=-1).min(-1)
