@@ -1,0 +1,141 @@
+"""Polygons to cells: the positive ones, a near negative for each, and random negatives of the whole area."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+
+from minescale.errors import UsageError
+from minescale.labels.area import Area
+from minescale.labels.celltable import POSITIVE, cell_table
+from minescale.labels.coverage import overlaps, polygon_parts
+from minescale.labels.grid import CellGrid
+from minescale.labels.pairing import REACH_M, Pairs, pair
+from minescale.labels.polygons import Polygons
+from minescale.labels.stratified import Allocation, RandomCells, Strata, draw_cells
+
+MIN_OVERLAP = 0.001
+"""Share of a cell under polygons from which it is a positive one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellReport:
+    """What became of polygons and cells."""
+
+    side_m: float
+    zoom: int
+    polygons: int
+    positive: int
+    dropped: int
+    """Cells with an overlap below the cut: neither positive nor negative."""
+    paired: int
+    unpaired: int
+    """Positives without a free negative within reach."""
+    contested: int
+    """Positives whose closest negative was another one's already, so that they have a farther one."""
+    pair_distance_m: tuple[float, float] | None
+    """Median and largest distance between the middles of a pair."""
+    random: int
+    eligible: dict[str, int]
+    """Cells without overlap that the random ones were drawn from, by stratum."""
+    drawn: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def make_cells(
+    polygons: Polygons,
+    grid: CellGrid,
+    *,
+    area: Any = None,
+    min_overlap: float = MIN_OVERLAP,
+    random: int = 0,
+    strata: Strata | None = None,
+    allocation: Allocation = "proportional",
+    reach_m: float = REACH_M,
+    seed: int = 0,
+) -> tuple[gpd.GeoDataFrame, CellReport]:
+    """Positive and negative cells of one size.
+
+    Parameters
+    ----------
+    area : geometry in EPSG:4326 that cells have to reach into; default: the globe.
+    min_overlap : share of a cell from which it is positive, 1e-6 to 1.
+    random : number of random negatives; they need an ``area``.
+    strata, allocation : see :func:`~minescale.labels.stratified.draw_cells`.
+    reach_m : how far a paired negative may be from its positive.
+
+    Returns
+    -------
+    table : EPSG:4326, one row per cell, columns as in ``docs/datasets/cells.md``; positives first, then paired, then
+        random negatives, each from south to north. All positives have an ``inclusion_probability`` of 1, so the rows
+        that have one are a probability sample of the area, but for the dropped cells.
+    report
+
+    Raises
+    ------
+    UsageError
+        where no cell is positive, the area has no ground, or the values contradict each other.
+    """
+    if not 1e-6 <= min_overlap <= 1:
+        raise UsageError("smallest overlap is out of range", got=min_overlap, expected="0.000001 to 1")
+    where = None if area is None else Area(area)
+    if random and where is None:
+        raise UsageError(
+            "random negatives need an area to be drawn from", got=f"random={random}", fix="area, --roi, --bbox"
+        )
+    shapes = polygon_parts(polygons.frame.geometry.to_numpy())
+    if where is not None:
+        shapes = shapes[where.near(shapes, grid)]
+    keys, shares = overlaps(grid, shapes)
+    if where is not None:
+        inside = where.reaches(grid, *grid.of_keys(keys))
+        keys, shares = keys[inside], shares[inside]
+    chosen = shares >= min_overlap
+    if not chosen.any():
+        raise UsageError(
+            f"no cell of {grid.side_m:g} m is positive",
+            got=f"{len(polygons)} polygons of {polygons.source}, {len(keys)} cells with an overlap, "
+            f"the largest {shares.max(initial=0):.2g}",
+            expected=f"an overlap of at least {min_overlap:g}" + ("" if where is None else " within the area"),
+            fix="an area that holds polygons, smaller cells, or a smaller least overlap",
+        )
+    pairs = pair(
+        grid,
+        keys[chosen],
+        keys,
+        allowed=None if where is None else lambda rows, cols: where.reaches(grid, rows, cols),
+        reach_m=reach_m,
+    )
+    drawn = (
+        None
+        if where is None or not random
+        else draw_cells(grid, where.shape, random, taken=keys, seed=seed, strata=strata, allocation=allocation)
+    )
+    table = cell_table(polygons, grid, keys[chosen], shares[chosen], pairs, drawn, strata)
+    return table, _report(polygons, grid, len(keys), table, pairs, drawn)
+
+
+def _report(
+    polygons: Polygons, grid: CellGrid, touched: int, table: gpd.GeoDataFrame, pairs: Pairs, drawn: RandomCells | None
+) -> CellReport:
+    roles = table["role"].value_counts()
+    apart = pairs.distances_m[~np.isnan(pairs.distances_m)]
+    return CellReport(
+        side_m=grid.side_m,
+        zoom=grid.zoom,
+        polygons=len(polygons),
+        positive=int(roles[POSITIVE]),
+        dropped=touched - int(roles[POSITIVE]),
+        paired=len(apart),
+        unpaired=pairs.unpaired,
+        contested=pairs.contested,
+        pair_distance_m=(float(np.median(apart)), float(apart.max())) if len(apart) else None,
+        random=int((table["inclusion_probability"].notna() & (table["class"] == 0)).sum()),
+        eligible=drawn.eligible if drawn is not None else {},
+        drawn=drawn.drawn if drawn is not None else {},
+    )
