@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -39,7 +39,7 @@ class Reservoir(Generic[T]):
         self._rng = rng
         self._kept: list[tuple[int, T]] = []
         self._weight = 1.0
-        self._next = k - 1
+        self._next = 0  # position in the stream of the next item to keep
 
     @property
     def items(self) -> list[T]:
@@ -47,21 +47,29 @@ class Reservoir(Generic[T]):
         return [item for _, item in sorted(self._kept, key=lambda pair: pair[0])]
 
     def offer(self, items: Iterable[T]) -> None:
-        """Look at more of the stream."""
+        """Look at more of the stream; of a sequence, only at the items that are kept."""
+        if isinstance(items, Sequence):
+            start, stop = self.seen, self.seen + len(items)
+            while self._next < stop:
+                self._keep(items[self._next - start])
+            self.seen = stop
+            return
         for item in items:
-            if self.seen < self.k:
-                self._kept.append((self.seen, item))
-                if self.seen == self._next:
-                    self._skip()
-            elif self.seen == self._next:
-                self._kept[int(self._rng.integers(self.k))] = (self.seen, item)
-                self._skip()
+            if self.seen == self._next:
+                self._keep(item)
             self.seen += 1
 
-    def _skip(self) -> None:
-        # 1 - random() lies in (0, 1]: its logarithm is finite.
-        self._weight *= math.exp(math.log(1 - self._rng.random()) / self.k)
-        self._next += math.floor(math.log(1 - self._rng.random()) / math.log1p(-self._weight)) + 1
+    def _keep(self, item: T) -> None:
+        at = self._next
+        if at < self.k:
+            self._kept.append((at, item))
+        else:
+            self._kept[int(self._rng.integers(self.k))] = (at, item)
+        self._next += 1
+        if self._next >= self.k:
+            # Exponential numbers are the negative logarithms of uniform ones; the limit keeps log1p finite.
+            self._weight = min(self._weight * math.exp(-self._rng.standard_exponential() / self.k), 1 - 2.0**-53)
+            self._next += math.floor(-self._rng.standard_exponential() / math.log1p(-self._weight))
 
 
 def reservoir_sample(items: Iterable[T], k: int, seed: int) -> list[T]:

@@ -11,8 +11,8 @@ import shapely
 
 from minescale.errors import StoreError, UsageError
 from minescale.labels.ancillary import join
-from minescale.labels.cells import make_cells
 from minescale.labels.cellfiles import BOX_COLUMNS, read_boxes, read_locations, write_tables
+from minescale.labels.cells import make_cells
 from minescale.labels.grid import CellGrid
 from minescale.labels.polygons import Polygons, ReadReport
 

@@ -65,6 +65,7 @@ def test_reservoirs_smaller_than_their_stream_and_larger() -> None:
         whole.offer(range(start, min(start + 7, 1000)))
     assert whole.items == reservoir_sample(range(1000), 10, seed=5)
     assert whole.seen == 1000
+    assert reservoir_sample(iter(range(1000)), 10, seed=5) == whole.items
     with pytest.raises(UsageError, match="no room"):
         reservoir_sample(range(5), 0, seed=0)
 
