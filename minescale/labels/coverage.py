@@ -8,13 +8,13 @@ into: an overlap has an area.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from minescale.labels.antimeridian import crossing, cut
 from minescale.labels.equalarea import areas_m2
 from minescale.labels.grid import CellGrid, Ints, ranges
 
@@ -27,18 +27,14 @@ DECIMALS = 9
 
 
 def polygon_parts(shapes: Any) -> NDArray[np.object_]:
-    """Polygons of an array of geometries, cut at the antimeridian and brought within ±180 degrees."""
+    """Polygons of a geometry or an array of them, one by one, cut at the antimeridian where they cross it."""
     parts = shapely.get_parts(np.atleast_1d(np.asarray(shapes, object)))
     parts = parts[(shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(parts)]
-    bounds = shapely.bounds(parts)
-    beyond = (bounds[:, 0] < -180) | (bounds[:, 2] > 180)
-    if not beyond.any():
+    across = crossing(parts)
+    if not across.any():
         return parts
-    brought = [parts[~beyond]]
-    for turn in (-360.0, 0.0, 360.0):
-        inside = shapely.intersection(parts[beyond], shapely.box(-180.0 - turn, -90.0, 180.0 - turn, 90.0))
-        brought.append(shapely.transform(inside, partial(np.add, np.array([turn, 0.0]))))
-    return polygon_parts(np.concatenate(brought))
+    pieces = [cut(shape) for shape in parts[across]]
+    return np.concatenate([parts[~across], polygon_parts([piece for piece in pieces if piece is not None])])
 
 
 def cells_over(grid: CellGrid, shape: Any) -> Iterator[tuple[Ints, Ints]]:
