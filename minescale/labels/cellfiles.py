@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,44 +16,78 @@ from minescale.errors import StoreError, UsageError
 
 BOXES, LOCATIONS = "Data/Input/Boxes", "Data/Output/Locations"
 """Folders as the Sentinel-2 project lays them out."""
+_TEXT = {"id": str, "pair_id": str, "quadkey": str}
+"""Columns that pandas would take for numbers, and so lose a quadkey's leading zeros."""
 BOX_COLUMNS = ("id", "lon", "lat", "side_m", "class", "pair_id")
-FORMATS = ("parquet", "csv")
 
 
 def table_name(side_m: float, zoom: int) -> str:
-    """``z14_5500m``: what tables of one cell size are called."""
-    return f"z{zoom}_{side_m:.10g}m"
+    """``z14_5500m``: what tables of one cell size are called; ``z17_687-5m`` where it is no whole number."""
+    return f"z{zoom}_{side_m:.10g}m".replace(".", "-")
 
 
-def write_tables(cells: gpd.GeoDataFrame, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+def write_tables(sizes: Sequence[gpd.GeoDataFrame], folder: str | Path, *, overwrite: bool = False) -> list[Path]:
     """Write ``boxes_<zoom>_<side>`` and ``locations_<zoom>_<side>`` under ``folder``, each as parquet and csv.
 
     Boxes hold the middles (:data:`BOX_COLUMNS`), Locations every column; as parquet with geometry (GeoParquet).
 
     Parameters
     ----------
-    cells : of one size, as :func:`~minescale.labels.cells.make_cells` returns them, with any joined columns.
+    sizes : cells of one size each, as :func:`~minescale.labels.cells.make_cells` returns them, with any joined columns.
 
     Raises
     ------
     UsageError
-        where a table exists and ``overwrite`` is not set, or cells are of several sizes: nothing is written then.
+        where a table exists and ``overwrite`` is not set, or sizes are mixed or repeat: nothing is written then.
     StoreError
         where the folder cannot be written.
     """
-    sizes = cells[["side_m", "zoom"]].drop_duplicates()
-    if len(sizes) != 1:
-        raise UsageError("cells of one size make a table", got=sizes["side_m"].tolist(), expected="one side_m")
-    name = table_name(float(sizes["side_m"].iloc[0]), int(sizes["zoom"].iloc[0]))
-    plain = pd.DataFrame(cells.drop(columns="geometry"))
-    boxes = plain[list(BOX_COLUMNS)]
-    writers: dict[Path, Callable[[Path], Any]] = {
-        Path(BOXES, f"boxes_{name}.parquet"): lambda path: boxes.to_parquet(path, index=False),
-        Path(BOXES, f"boxes_{name}.csv"): lambda path: boxes.to_csv(path, index=False, lineterminator="\n"),
-        Path(LOCATIONS, f"locations_{name}.parquet"): lambda path: cells.to_parquet(path, index=False),
-        Path(LOCATIONS, f"locations_{name}.csv"): lambda path: plain.to_csv(path, index=False, lineterminator="\n"),
+    files: dict[Path, Callable[[Path], Any]] = {}
+    for cells in sizes:
+        named = cells[["side_m", "zoom"]].drop_duplicates()
+        if len(named) != 1:
+            raise UsageError("cells of one size make a table", got=named["side_m"].tolist(), expected="one side_m")
+        name = table_name(float(named["side_m"].iloc[0]), int(named["zoom"].iloc[0]))
+        boxes = Path(folder, BOXES, f"boxes_{name}")
+        if boxes.with_name(f"{boxes.name}.csv") in files:
+            raise UsageError("two tables are of the same size", got=name, expected="one of each")
+        locations = Path(folder, LOCATIONS, f"locations_{name}")
+        files |= _both(boxes, pd.DataFrame(cells[list(BOX_COLUMNS)])) | _both(locations, cells)
+    return write_whole(files, overwrite=overwrite)
+
+
+def _both(stem: Path, table: pd.DataFrame) -> dict[Path, Callable[[Path], Any]]:
+    plain = pd.DataFrame(table.drop(columns="geometry", errors="ignore"))
+    return {
+        stem.with_name(f"{stem.name}.parquet"): lambda path: table.to_parquet(path, index=False),
+        stem.with_name(f"{stem.name}.csv"): lambda path: plain.to_csv(path, index=False, lineterminator="\n"),
     }
-    return write_whole({Path(folder) / path: write for path, write in writers.items()}, overwrite=overwrite)
+
+
+def write_table(table: pd.DataFrame, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a table of samples as parquet or csv, by the file's ending; see :func:`write_table_set`."""
+    return write_table_set({Path(path): table}, overwrite=overwrite)[0]
+
+
+def write_table_set(tables: Mapping[Path, pd.DataFrame], *, overwrite: bool = False) -> list[Path]:
+    """Write tables of samples as parquet or csv, by each file's ending: all of them, or none.
+
+    Raises
+    ------
+    UsageError
+        for another ending, or a file that exists.
+    StoreError
+        where one cannot be written.
+    """
+    files = {_with_ending(path): _both(path.with_suffix(""), table)[path] for path, table in tables.items()}
+    return write_whole(files, overwrite=overwrite)
+
+
+def _with_ending(path: str | Path) -> Path:
+    file = Path(path)
+    if file.suffix not in (".parquet", ".csv"):
+        raise UsageError("table has an unknown ending", got=file.name, expected=".parquet or .csv")
+    return file
 
 
 def write_whole(files: Mapping[Path, Callable[[Path], Any]], *, overwrite: bool = False) -> list[Path]:
@@ -100,8 +134,8 @@ def read_locations(folder: str | Path, side_m: float, zoom: int) -> gpd.GeoDataF
         raise StoreError(f"cannot read {path}", got=error, expected="a table of minescale dataset cells") from error
 
 
-def read_boxes(path: str | Path) -> pd.DataFrame:
-    """A table of middles: ours, or another with at least ``lon``, ``lat`` and ``class``; parquet or csv by its name.
+def read_boxes(path: str | Path, columns: Sequence[str] = ("lon", "lat", "class")) -> pd.DataFrame:
+    """A table of middles: ours, or another with at least these columns; parquet or csv by its name.
 
     Raises
     ------
@@ -110,14 +144,16 @@ def read_boxes(path: str | Path) -> pd.DataFrame:
     StoreError
         where the file cannot be read.
     """
-    file = Path(path)
-    if file.suffix not in (".parquet", ".csv"):
-        raise UsageError("table has an unknown ending", got=file.name, expected=".parquet or .csv")
+    file = _with_ending(path)
     try:
-        table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, float_precision="round_trip")
+        table = (
+            pd.read_parquet(file)
+            if file.suffix == ".parquet"
+            else pd.read_csv(file, float_precision="round_trip", dtype=_TEXT)
+        )
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {file}", got=error, expected="a table of middles") from error
-    missing = [name for name in ("lon", "lat", "class") if name not in table]
+    missing = [name for name in columns if name not in table]
     if missing:
         raise UsageError(f"{file.name} lacks columns", got=list(table), expected=missing)
     if not (table["lon"].abs().le(180).all() and table["lat"].abs().le(90).all()):

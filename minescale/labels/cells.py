@@ -11,7 +11,7 @@ import numpy as np
 from minescale.errors import UsageError
 from minescale.labels.area import Area
 from minescale.labels.celltable import POSITIVE, cell_table
-from minescale.labels.coverage import overlaps, polygon_parts
+from minescale.labels.coverage import cells_over, overlaps, polygon_parts
 from minescale.labels.grid import CellGrid
 from minescale.labels.pairing import REACH_M, Pairs, pair
 from minescale.labels.polygons import Polygons
@@ -118,6 +118,42 @@ def make_cells(
     )
     table = cell_table(polygons, grid, keys[chosen], shares[chosen], pairs, drawn, strata)
     return table, _report(polygons, grid, len(keys), table, pairs, drawn)
+
+
+def delta_grid(area: Any, side_m: float, polygons: Polygons | None = None) -> gpd.GeoDataFrame:
+    """Cells of any side over a country: all that share ground with it, or those that polygons reach into as well.
+
+    The cells are those of the global grid of that size, so no edge of the country is lost, and two countries share the
+    cells on their border.
+
+    Returns
+    -------
+    EPSG:4326, columns ``id``, ``lon``, ``lat``, ``side_m``, and with ``polygons`` ``overlap``, from south to north.
+
+    Raises
+    ------
+    UsageError
+        where the area has no ground, or no cell is left.
+    """
+    grid, where = CellGrid(side_m), Area(area)
+    if polygons is None:
+        keys = np.concatenate([grid.keys(rows, cols) for rows, cols in cells_over(grid, where.shape)])
+        columns = {}
+    else:
+        keys, shares = overlaps(grid, polygons.frame.geometry.to_numpy())
+        inside = where.reaches(grid, *grid.of_keys(keys))
+        keys, columns = keys[inside], {"overlap": shares[inside]}
+        if not len(keys):
+            raise UsageError(
+                "no cell is left", got=f"{len(polygons)} polygons of {polygons.source}", expected="one in the area"
+            )
+    at = grid.of_keys(keys)
+    lon, lat = grid.centres(*at)
+    return gpd.GeoDataFrame(
+        {"id": grid.ids(*at), "lon": lon, "lat": lat, "side_m": grid.side_m, **columns},
+        geometry=grid.boxes(*at),
+        crs=4326,
+    )
 
 
 def _report(

@@ -13,7 +13,7 @@ from minescale.errors import UsageError
 from minescale.labels.ancillary import join
 from minescale.labels.area import Area
 from minescale.labels.cellnames import decode
-from minescale.labels.cells import make_cells
+from minescale.labels.cells import delta_grid, make_cells
 from minescale.labels.celltable import PAIRED, POSITIVE, RANDOM
 from minescale.labels.coverage import cells_over
 from minescale.labels.equalarea import areas_m2
@@ -193,6 +193,29 @@ def test_f18_every_eligible_cell_is_as_likely() -> None:
 def test_strata_get_their_share(n: int, allocation: str, expected: list[int]) -> None:
     numbers = allocate(n, {"a": 100, "b": 10, "c": 2}, allocation)  # type: ignore[arg-type]
     assert list(numbers.values()) == expected
+
+
+@pytest.mark.parametrize("delta", [7680, 5500, 20_000])
+def test_r106_delta_grid_over_a_country(delta: float) -> None:
+    """Cells over the country, then those with polygons: each equals asking every cell of the bounds."""
+    country = GHANA - shapely.box(-3.2, 9.0, -1.0, 11.1)
+    dug = mines(50, seed=2)
+    grid = CellGrid(delta)
+    union = shapely.union_all(dug.frame.geometry.to_numpy())
+    (low, high), _ = grid.locate([0, 0], [country.bounds[1], country.bounds[3]])
+    every = [
+        (r, c)
+        for r in range(low - 1, high + 2)
+        for c in range(*(int((e + 180) * int(grid.columns(r)) / 360) + d for e, d in ((-3.2, -1), (1.2, 2))))
+    ]
+    boxes = grid.boxes(*np.array(every).T)
+    over = shapely.area(shapely.intersection(boxes, country)) > 0
+    dug_over = over & (areas_m2(shapely.intersection(boxes, union)) / areas_m2(boxes) > 5e-10)
+    ids = np.array(grid.ids(*np.array(every).T))
+    assert delta_grid(country, delta)["id"].tolist() == ids[over].tolist()
+    assert delta_grid(country, delta, dug)["id"].tolist() == ids[dug_over].tolist()
+    with pytest.raises(UsageError, match="no cell is left"):
+        delta_grid(shapely.box(40, 40, 41, 41), delta, dug)
 
 
 def test_r093_any_zoom_by_one_field() -> None:

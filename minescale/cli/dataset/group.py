@@ -9,8 +9,11 @@ import click
 from minescale.cli.group import LazyGroup
 
 COMMANDS: Mapping[str, str] = {
+    "cells": "minescale.cli.dataset.cells:cells",
     "label": "minescale.cli.dataset.label:label",
+    "negatives": "minescale.cli.dataset.negatives:negatives",
     "polygons": "minescale.cli.dataset.polygons:polygons",
+    "screen": "minescale.cli.dataset.screen:screen",
 }
 
 
