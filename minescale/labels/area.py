@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,27 +10,41 @@ import shapely
 from numpy.typing import NDArray
 
 from minescale.errors import UsageError
-from minescale.labels.coverage import polygon_parts
+from minescale.labels.coverage import cells_over, polygon_parts
 from minescale.labels.grid import CellGrid, Ints
 
 
 class Area:
-    """Ground that is looked at: geometries in EPSG:4326 as one, asked about quickly."""
+    """Ground that is looked at: geometries in EPSG:4326 as one, asked about quickly.
 
-    def __init__(self, shape: Any) -> None:
+    Parameters
+    ----------
+    whole : count only cells that lie wholly within; default: those that share ground with it, not an edge alone.
+    """
+
+    def __init__(self, shape: Any, *, whole: bool = False) -> None:
+        self.whole = whole
         self.shape = shapely.union_all(polygon_parts(shape))
         if self.shape.is_empty:
             raise UsageError("area is empty", expected="polygons with an area, or a bbox")
         shapely.prepare(self.shape)
 
     def reaches(self, grid: CellGrid, rows: Ints, cols: Ints) -> NDArray[np.bool_]:
-        """Which cells share ground with the area, not an edge alone."""
+        """Which cells belong to the area."""
         if not len(rows):
             return np.zeros(0, np.bool_)
         boxes = grid.boxes(rows, cols)
+        if self.whole:
+            return np.asarray(shapely.covers(self.shape, boxes), np.bool_)
         reached: NDArray[np.bool_] = shapely.intersects(self.shape, boxes)
         reached[reached] = ~shapely.touches(self.shape, boxes[reached])
         return reached
+
+    def cells(self, grid: CellGrid) -> Iterator[tuple[Ints, Ints]]:
+        """All cells that belong to the area, rows and columns, a few rows at a time."""
+        for rows, cols in cells_over(grid, self.shape):
+            own = self.reaches(grid, rows, cols) if self.whole else np.ones(len(rows), np.bool_)
+            yield rows[own], cols[own]
 
     def near(self, shapes: NDArray[np.object_], grid: CellGrid) -> NDArray[np.bool_]:
         """Which shapes may reach into a cell that shares ground with the area."""

@@ -11,7 +11,7 @@ import numpy as np
 from minescale.errors import UsageError
 from minescale.labels.area import Area
 from minescale.labels.celltable import POSITIVE, cell_table
-from minescale.labels.coverage import cells_over, overlaps, polygon_parts
+from minescale.labels.coverage import overlaps, polygon_parts
 from minescale.labels.grid import CellGrid
 from minescale.labels.pairing import REACH_M, Pairs, pair
 from minescale.labels.polygons import Polygons
@@ -52,6 +52,7 @@ def make_cells(
     grid: CellGrid,
     *,
     area: Any = None,
+    whole: bool = False,
     min_overlap: float = MIN_OVERLAP,
     random: int = 0,
     strata: Strata | None = None,
@@ -64,6 +65,8 @@ def make_cells(
     Parameters
     ----------
     area : geometry in EPSG:4326 that cells have to reach into; default: the globe.
+    whole : cells have to lie wholly within the area. Polygons that were drawn on some images only say nothing about
+        ground beyond them: then the images' footprints are the area, and cells have to be whole.
     min_overlap : share of a cell from which it is positive, 1e-6 to 1.
     random : number of random negatives; they need an ``area``.
     strata, allocation : see :func:`~minescale.labels.stratified.draw_cells`.
@@ -83,7 +86,7 @@ def make_cells(
     """
     if not 1e-6 <= min_overlap <= 1:
         raise UsageError("smallest overlap is out of range", got=min_overlap, expected="0.000001 to 1")
-    where = None if area is None else Area(area)
+    where = None if area is None else Area(area, whole=whole)
     if random and where is None:
         raise UsageError(
             "random negatives need an area to be drawn from", got=f"random={random}", fix="area, --roi, --bbox"
@@ -114,7 +117,7 @@ def make_cells(
     drawn = (
         None
         if where is None or not random
-        else draw_cells(grid, where.shape, random, taken=keys, seed=seed, strata=strata, allocation=allocation)
+        else draw_cells(grid, where, random, taken=keys, seed=seed, strata=strata, allocation=allocation)
     )
     table = cell_table(polygons, grid, keys[chosen], shares[chosen], pairs, drawn, strata)
     return table, _report(polygons, grid, len(keys), table, pairs, drawn)
@@ -137,7 +140,7 @@ def delta_grid(area: Any, side_m: float, polygons: Polygons | None = None) -> gp
     """
     grid, where = CellGrid(side_m), Area(area)
     if polygons is None:
-        keys = np.concatenate([grid.keys(rows, cols) for rows, cols in cells_over(grid, where.shape)])
+        keys = np.concatenate([grid.keys(rows, cols) for rows, cols in where.cells(grid)])
         columns = {}
     else:
         keys, shares = overlaps(grid, polygons.frame.geometry.to_numpy())

@@ -7,7 +7,7 @@ the area does (Cochran 1977, chapter 5).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import geopandas as gpd
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from minescale.errors import UsageError
 from minescale.labels.ancillary import containing
-from minescale.labels.coverage import cells_over
+from minescale.labels.area import Area
 from minescale.labels.grid import CellGrid, Floats, Ints
 from minescale.labels.sampling import Reservoir
 
@@ -64,7 +64,7 @@ class RandomCells:
 
 def draw_cells(
     grid: CellGrid,
-    area: Any,
+    area: Area,
     n: int,
     *,
     taken: Ints,
@@ -79,7 +79,6 @@ def draw_cells(
 
     Parameters
     ----------
-    area : geometry or array of them, EPSG:4326.
     taken : keys of the cells that polygons reach into; none of them is drawn.
     allocation : ``proportional`` to the strata's sizes, which gives all cells about the same chance, or ``equal``
         numbers, which looks harder at small strata. Each stratum gets at least one cell while ``n`` allows.
@@ -96,7 +95,7 @@ def draw_cells(
     rng = np.random.default_rng(seed)
     blocked = np.unique(taken)
     reservoirs: dict[str, Reservoir[int]] = {}
-    for rows, cols in cells_over(grid, area):
+    for rows, cols in area.cells(grid):
         keys = np.setdiff1d(grid.keys(rows, cols), blocked, assume_unique=True)
         names = (
             strata.of(*grid.centres(*grid.of_keys(keys))) if strata is not None else np.full(len(keys), "all", object)

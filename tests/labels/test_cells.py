@@ -130,6 +130,19 @@ def test_r060_area_toggle() -> None:
     assert table["role"].tolist() == [POSITIVE, PAIRED]
 
 
+def test_cells_wholly_within_the_images_that_were_looked_at() -> None:
+    """Polygons drawn on one image say nothing about ground beyond it: no cell reaches over its edge."""
+    image = shapely.box(-2.03, 5.03, -1.0, 6.02)
+    grid = CellGrid.of_zoom(14)
+    table, report = make_cells(mines(60, within=image), grid, area=image, whole=True, random=50)
+    assert image.covers(shapely.union_all(table.geometry.to_numpy()))
+    every = np.concatenate([grid.boxes(rows, cols) for rows, cols in cells_over(grid, image)])
+    whole = int(shapely.covers(image, every).sum())
+    assert sum(report.eligible.values()) + report.positive + report.dropped == whole < len(every)
+    loose, _ = make_cells(mines(60, within=image), grid, area=image, random=50)
+    assert not image.covers(shapely.union_all(loose.geometry.to_numpy()))
+
+
 def test_area_reaches_what_it_shares_ground_with() -> None:
     grid = CellGrid(5500)
     bounds = (-0.5, 0.0, 0.5, 0.4)  # its southern edge is a row's edge
@@ -177,7 +190,7 @@ def test_f18_every_eligible_cell_is_as_likely() -> None:
     taken = keys[::7]
     counts = pd.Series(0, index=np.setdiff1d(keys, taken))
     for seed in range(2000):
-        drawn = draw_cells(grid, area, 9, taken=taken, seed=seed).table
+        drawn = draw_cells(grid, Area(area), 9, taken=taken, seed=seed).table
         assert (drawn["inclusion_probability"] == 9 / len(counts)).all()
         counts[drawn["key"]] += 1
     n, expected = len(counts), 2000 * 9 / len(counts)

@@ -35,6 +35,10 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--roi", type=FILE, metavar="FILE", help="Polygons of the area to look at. Default: the globe.")
 @click.option("--where", metavar="COLUMN=VALUE", help="Which polygons of --roi, such as iso_a3=GHA.")
+@click.option("--roi-layer", metavar="NAME", help="Layer of --roi, where it has several.")
+@click.option(
+    "--whole", is_flag=True, help="Only cells wholly within the area, such as the images that polygons were drawn on."
+)
 @click.option("--bbox", nargs=4, type=float, metavar="W S E N", help="The area as a box, instead of --roi.")
 @click.option(
     "--min-overlap",
@@ -82,6 +86,8 @@ def cells(
     sides: tuple[float, ...],
     roi: Path | None,
     where: str | None,
+    roi_layer: str | None,
+    whole: bool,
     bbox: tuple[float, float, float, float] | None,
     min_overlap: float,
     n_random: int,
@@ -108,7 +114,7 @@ def cells(
 
     grids = [*(CellGrid.of_zoom(zoom) for zoom in zooms), *(CellGrid(side) for side in sides)]
     shapes = read_polygons(polygons, layer=layer, crs=crs, epoch=epoch)
-    area = area_of(roi, where, bbox)
+    area = area_of(roi, roi_layer, where, bbox)
     named = [file_and_column(text) for text in ([strata] if strata else [])]
     layers = [(read_polygons(file).frame, column) for file, column in map(file_and_column, joins)]
     kinds = [Strata(layer=read_polygons(file).frame, column=column) for file, column in named]
@@ -118,6 +124,7 @@ def cells(
             shapes,
             grid,
             area=area,
+            whole=whole,
             min_overlap=min_overlap,
             random=n_random,
             strata=kinds[0] if kinds else None,

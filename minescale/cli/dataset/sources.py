@@ -39,7 +39,9 @@ def source(text: str) -> Polygons | Points | RasterClasses:
     return read_points(text) if Path(text).suffix.lower() in TABLES else read_polygons(text)
 
 
-def area_of(roi: Path | None, where: str | None, bbox: tuple[float, float, float, float] | None) -> Any:
+def area_of(
+    roi: Path | None, layer: str | None, where: str | None, bbox: tuple[float, float, float, float] | None
+) -> Any:
     """Polygons of a file (those with COLUMN=VALUE), or a box, in EPSG:4326; None where neither is given."""
     import shapely
 
@@ -49,13 +51,13 @@ def area_of(roi: Path | None, where: str | None, bbox: tuple[float, float, float
 
     if roi is not None and bbox:
         raise UsageError("--roi and --bbox both name an area", got=f"{roi.name}, {bbox}", expected="one of them")
-    if where is not None and roi is None:
-        raise UsageError("--where chooses among the polygons of --roi", got=where, fix="--roi FILE as well")
+    if roi is None and (where is not None or layer is not None):
+        raise UsageError("--where and --roi-layer are about --roi", got=where or layer, fix="--roi FILE as well")
     if bbox:
         return shapely.union_all([shapely.box(*part.as_tuple()) for part in BBox.of(bbox).parts()])
     if roi is None:
         return None
-    polygons = read_polygons(roi)
+    polygons = read_polygons(roi, layer=layer)
     if where is not None:
         column, equals, value = where.partition("=")
         if not equals:
