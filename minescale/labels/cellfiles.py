@@ -26,33 +26,31 @@ def table_name(side_m: float, zoom: int) -> str:
     return f"z{zoom}_{side_m:.10g}m".replace(".", "-")
 
 
-def write_tables(sizes: Sequence[gpd.GeoDataFrame], folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+def write_tables(cells: gpd.GeoDataFrame, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
     """Write ``boxes_<zoom>_<side>`` and ``locations_<zoom>_<side>`` under ``folder``, each as parquet and csv.
 
     Boxes hold the middles (:data:`BOX_COLUMNS`), Locations every column; as parquet with geometry (GeoParquet).
 
     Parameters
     ----------
-    sizes : cells of one size each, as :func:`~minescale.labels.cells.make_cells` returns them, with any joined columns.
+    cells : as :func:`~minescale.labels.cells.make_cells` returns them, with any joined columns; several sizes, one
+        after another, make tables of their own.
 
     Raises
     ------
     UsageError
-        where a table exists and ``overwrite`` is not set, or sizes are mixed or repeat: nothing is written then.
+        where a table exists and ``overwrite`` is not set, or cells repeat: nothing is written then.
     StoreError
-        where the folder cannot be written.
+        where the folder cannot be written; nothing is left then.
     """
+    repeated = cells["id"][cells["id"].duplicated()]
+    if len(repeated):
+        raise UsageError("cells repeat", got=repeated.unique()[:3].tolist(), expected="each cell, and each size, once")
     files: dict[Path, Callable[[Path], Any]] = {}
-    for cells in sizes:
-        named = cells[["side_m", "zoom"]].drop_duplicates()
-        if len(named) != 1:
-            raise UsageError("cells of one size make a table", got=named["side_m"].tolist(), expected="one side_m")
-        name = table_name(float(named["side_m"].iloc[0]), int(named["zoom"].iloc[0]))
-        boxes = Path(folder, BOXES, f"boxes_{name}")
-        if boxes.with_name(f"{boxes.name}.csv") in files:
-            raise UsageError("two tables are of the same size", got=name, expected="one of each")
-        locations = Path(folder, LOCATIONS, f"locations_{name}")
-        files |= _both(boxes, pd.DataFrame(cells[list(BOX_COLUMNS)])) | _both(locations, cells)
+    for (side_m, zoom), rows in cells.groupby(["side_m", "zoom"], sort=False):
+        name, table = table_name(side_m, zoom), rows.reset_index(drop=True)
+        files |= _both(Path(folder, BOXES, f"boxes_{name}"), pd.DataFrame(table[list(BOX_COLUMNS)]))
+        files |= _both(Path(folder, LOCATIONS, f"locations_{name}"), table)
     return write_whole(files, overwrite=overwrite)
 
 

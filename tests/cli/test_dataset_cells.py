@@ -87,7 +87,7 @@ def test_cells_of_another_size_tell_their_counts(mines: Path, tmp_path: Path) ->
         (("--min-overlap", 2), "out of range"),
         (("--strata", "nowhere"), "FILE:COLUMN"),
         (("--where", "a=b"), "--roi"),
-        (("--zoom", 14, "--side", 5500), "same size"),
+        (("--zoom", 14, "--side", 5500), "cells repeat"),
         (("--layer", "other"), "layer"),
     ],
 )

@@ -27,7 +27,7 @@ def cells() -> gpd.GeoDataFrame:
 
 
 def test_r062_r100_tables_in_the_seeds_folders(cells: gpd.GeoDataFrame, tmp_path: Path) -> None:
-    written = write_tables([cells], tmp_path)
+    written = write_tables(cells, tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in written) == [
         "Data/Input/Boxes/boxes_z15_2750m.csv",
         "Data/Input/Boxes/boxes_z15_2750m.parquet",
@@ -45,7 +45,7 @@ def test_r062_r100_tables_in_the_seeds_folders(cells: gpd.GeoDataFrame, tmp_path
 
 
 def test_r063_r087_locations_come_back_whole(cells: gpd.GeoDataFrame, tmp_path: Path) -> None:
-    write_tables([cells], tmp_path)
+    write_tables(cells, tmp_path)
     back = read_locations(tmp_path, 2750, 15)
     pd.testing.assert_frame_equal(pd.DataFrame(back), pd.DataFrame(cells), check_dtype=False)
     assert back.crs == cells.crs
@@ -60,24 +60,21 @@ def test_r063_r087_locations_come_back_whole(cells: gpd.GeoDataFrame, tmp_path: 
 
 
 def test_tables_are_the_same_bytes_twice(cells: gpd.GeoDataFrame, tmp_path: Path) -> None:
-    first = [path.read_bytes() for path in write_tables([cells], tmp_path / "a")]
-    assert [path.read_bytes() for path in write_tables([cells], tmp_path / "b")] == first
+    first = [path.read_bytes() for path in write_tables(cells, tmp_path / "a")]
+    assert [path.read_bytes() for path in write_tables(cells, tmp_path / "b")] == first
 
 
 def test_tables_are_not_overwritten_by_accident(cells: gpd.GeoDataFrame, tmp_path: Path) -> None:
-    written = write_tables([cells], tmp_path)
+    written = write_tables(cells, tmp_path)
     written[0].unlink()
     with pytest.raises(UsageError, match="files exist"):
-        write_tables([cells], tmp_path)
+        write_tables(cells, tmp_path)
     assert not written[0].exists()
-    write_tables([cells], tmp_path, overwrite=True)
+    write_tables(cells, tmp_path, overwrite=True)
     assert written[0].exists()
-    mixed = pd.concat([cells, cells.assign(side_m=5500.0)])
-    with pytest.raises(UsageError, match="one size"):
-        write_tables([mixed], tmp_path / "mixed")
-    with pytest.raises(UsageError, match="same size"):
-        write_tables([cells, cells], tmp_path / "mixed")
-    assert not (tmp_path / "mixed").exists()
+    with pytest.raises(UsageError, match="cells repeat"):
+        write_tables(pd.concat([cells, cells]), tmp_path / "twice")
+    assert not (tmp_path / "twice").exists()
 
 
 def test_tables_of_points_by_their_ending(cells: gpd.GeoDataFrame, tmp_path: Path) -> None:
@@ -95,7 +92,7 @@ def test_tables_of_points_by_their_ending(cells: gpd.GeoDataFrame, tmp_path: Pat
 def test_tables_that_cannot_be_written_leave_nothing(cells: gpd.GeoDataFrame, tmp_path: Path) -> None:
     (tmp_path / "Data").write_text("a file where a folder should be")
     with pytest.raises(StoreError, match="cannot write"):
-        write_tables([cells], tmp_path)
+        write_tables(cells, tmp_path)
     assert [p.name for p in tmp_path.rglob("*")] == ["Data"]
 
 

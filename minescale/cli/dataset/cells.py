@@ -104,6 +104,8 @@ def cells(
     A cell is positive from an overlap of --min-overlap on; with less it is neither positive nor negative. Boxes
     (middles) go to DIR/Data/Input/Boxes, Locations (all columns) to DIR/Data/Output/Locations, as parquet and csv.
     """
+    import pandas as pd
+
     from minescale.cli.dataset.sources import area_of, file_and_column
     from minescale.labels.ancillary import join
     from minescale.labels.cellfiles import write_tables
@@ -135,7 +137,7 @@ def cells(
             table = join(table, frame, {column: column})
         made.append((table, report))
     # Only when all sizes are made, so that an error leaves no part of them.
-    files = write_tables([table for table, _ in made], out, overwrite=overwrite)
+    files = write_tables(pd.concat([table for table, _ in made], ignore_index=True), out, overwrite=overwrite)
     reading: dict[str, Any] = {
         "read": shapes.report.read,
         "kept": len(shapes),
