@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 import pyproj
@@ -53,7 +53,40 @@ def geocentric(lon: ArrayLike, lat: ArrayLike) -> Floats:
     return np.stack([p * np.cos(lam), p * np.sin(lam), normal * (1 - _E2) * np.sin(phi)], axis=-1)
 
 
-@dataclass(frozen=True)
+def _halvings(side_m: float) -> int:
+    """How often a root cell, of 4 to 8 km, was halved: its row decides on the number of columns."""
+    return max(0, math.ceil(math.log2(NESTED_M / 2 / side_m)))
+
+
+def _rows_to_pole(side_m: float) -> int:
+    return math.ceil(_QUARTER_M / side_m)
+
+
+@lru_cache(maxsize=8)
+def _lattice(side_m: float) -> tuple[Floats, Ints]:
+    """Latitudes of all rows' edges, south to north, and columns of row 0, 1, ... northwards (the south mirrors them).
+
+    Row ``r`` lies between edge ``r + rows_to_pole`` and the next.
+    """
+    rows, fold = _rows_to_pole(side_m), 2 ** _halvings(side_m)
+    away = np.minimum(np.arange(rows + 1) * side_m, _QUARTER_M)
+    north = _latitudes(away)
+    north[0], north[-1] = 0.0, 90.0
+    root = side_m * fold
+    start = np.arange(math.ceil(_QUARTER_M / root)) * root
+    phi = np.radians(_latitudes((start + np.minimum(start + root, _QUARTER_M)) / 2))
+    around = 2 * np.pi * _GEOD.a * np.cos(phi) / np.sqrt(1 - _E2 * np.sin(phi) ** 2)
+    columns = np.maximum(np.rint(around / root), 3).astype(np.int64) * fold
+    return np.concatenate([-north[:0:-1], north]), np.repeat(columns, fold)[:rows]
+
+
+def _latitudes(metres: Floats) -> Floats:
+    """Of points so far from the equator along a meridian."""
+    zero = np.zeros_like(metres)
+    return np.array(_GEOD.fwd(zero, zero, zero, metres)[1])
+
+
+@dataclass(frozen=True, slots=True)
 class CellGrid:
     """All cells of one size on the globe. ``row`` counts north from the equator (south is negative), ``col`` east."""
 
@@ -79,34 +112,19 @@ class CellGrid:
     @property
     def rows_to_pole(self) -> int:
         """Rows of one hemisphere: those of the grid are ``-rows_to_pole`` to ``rows_to_pole - 1``."""
-        return math.ceil(_QUARTER_M / self.side_m)
+        return _rows_to_pole(self.side_m)
 
-    @cached_property
+    @property
     def _halvings(self) -> int:
-        """How often a root cell, of 4 to 8 km, was halved: its row decides on the number of columns."""
-        return max(0, math.ceil(math.log2(NESTED_M / 2 / self.side_m)))
+        return _halvings(self.side_m)
 
-    @cached_property
+    @property
     def _edges(self) -> Floats:
-        """Latitude of every row's edges, south to north: row ``r`` lies between ``r + rows_to_pole`` and the next."""
-        away = np.minimum(np.arange(self.rows_to_pole + 1) * self.side_m, _QUARTER_M)
-        zero = np.zeros_like(away)
-        north = np.asarray(_GEOD.fwd(zero, zero, zero, away)[1])
-        north[0], north[-1] = 0.0, 90.0
-        return np.concatenate([-north[:0:-1], north])
+        return _lattice(self.side_m)[0]
 
-    @cached_property
+    @property
     def _columns(self) -> Ints:
-        """Columns of row 0, 1, ... northwards; the south mirrors them."""
-        fold = 2**self._halvings
-        root = self.side_m * fold
-        start = np.arange(math.ceil(_QUARTER_M / root)) * root
-        middle = (start + np.minimum(start + root, _QUARTER_M)) / 2
-        zero = np.zeros_like(middle)
-        phi = np.radians(np.asarray(_GEOD.fwd(zero, zero, zero, middle)[1]))
-        around = 2 * np.pi * _GEOD.a * np.cos(phi) / np.sqrt(1 - _E2 * np.sin(phi) ** 2)
-        columns = np.maximum(np.rint(around / root), 3).astype(np.int64) * fold
-        return np.repeat(columns, fold)[: self.rows_to_pole]
+        return _lattice(self.side_m)[1]
 
     def columns(self, row: ArrayLike) -> Ints:
         """Number of cells in each ``row``.

@@ -8,6 +8,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyproj
 import pytest
 import rasterio
 import shapely
@@ -15,8 +16,15 @@ from affine import Affine
 from click.testing import CliRunner, Result
 
 from minescale.cli.group import main
-from minescale.labels.cellfiles import read_locations
+from minescale.grid import MosaicGrid
+from minescale.labels.cellfiles import read_locations, write_table
 from minescale.labels.hardnegatives import KINDS
+from minescale.labels.negatives import point_table
+from minescale.planning.plan import MOSAIC_FILE
+from minescale.store.layout import MosaicLayout
+from minescale.store.mosaic import Mosaic, TileArrays
+from minescale.store.template import create_mosaic
+from minescale.types import Period, TileKey
 
 GHANA = (-3.2, 4.8, 1.2, 11.1)
 
@@ -200,6 +208,32 @@ def test_screening_leaves_towns_out(cover: Path, parks: Path, tmp_path: Path) ->
     assert counts["removed"] == len(removed) > 30
     assert counts["kept"] == len(kept) == 100 - len(removed)
     assert removed["lat"].min() > 5.95 > kept["lat"].max() - 0.05
+    again = run("screen", out, "-o", tmp_path / "screened", "--built-up", f"{cover}:50")
+    assert again.exit_code == 2
+    assert "files exist" in again.output
     nothing = run("screen", out, "-o", tmp_path / "no")
     assert nothing.exit_code == 2
     assert "nothing to screen by" in nothing.output
+
+
+def test_screening_lists_what_a_scan_takes_for_mines(tmp_path: Path) -> None:
+    grid = MosaicGrid(crs="EPSG:32630", resolution=10, left=600_000, top=700_000, shape=(512, 512), tile_size=512)
+    scan = tmp_path / "scan"
+    scan.mkdir()
+    create_mosaic(scan / MOSAIC_FILE, MosaicLayout(grid=grid, periods=(Period.parse("2024"),), chunk=256))
+    probability = np.full((512, 512), 25, np.uint8)
+    probability[100:105, 100:105] = 200
+    ones = np.ones((512, 512), np.uint8)
+    tile = TileArrays(probability=probability, clear_count=ones.astype(np.uint16), reason=ones * 0, level=ones * 0)
+    Mosaic.open(scan / MOSAIC_FILE, "r+").write_tile(0, TileKey(0, 0, 0), tile)
+    lon, lat = pyproj.Transformer.from_crs(32630, 4326, always_xy=True).transform(
+        [601_025, 604_000], [698_975, 696_000]
+    )
+    table = point_table(lon, lat, prefix="n", source="here", label=0, kind="forest", side_m=500)
+    samples = write_table(table, tmp_path / "n.parquet")
+    done = run("screen", samples, "-o", tmp_path / "out", "--scan", scan, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["counts"] == {"samples": 2, "scored": 2, "to review": 1, "kept": 2}
+    listed = pd.read_csv(tmp_path / "out/review.csv")
+    assert listed["id"].tolist() == [table["id"][0]]
+    assert listed["score"].tolist() == [0.8]
