@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import geopandas as gpd
@@ -199,6 +200,25 @@ def test_f18_every_eligible_cell_is_as_likely() -> None:
     n, expected = len(counts), 2000 * 9 / len(counts)
     statistic = ((counts - expected) ** 2 / expected).sum() * (n - 1) / (n - 9)
     assert stats.chi2.sf(statistic, n - 1) > 0.001
+
+
+def test_drawing_takes_no_more_memory_for_a_larger_area() -> None:
+    """One pass, a few rows at a time: eight times the cells, the same peak."""
+    grid = CellGrid.of_zoom(16)
+
+    def peak(height: float) -> tuple[int, int]:
+        area = Area(shapely.box(10, 0, 12, height))
+        tracemalloc.start()
+        drawn = draw_cells(grid, area, 50, taken=np.zeros(0, np.int64), seed=0)
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top, drawn.eligible["all"]
+
+    peak(1)
+    small, few = peak(2)
+    large, many = peak(16)
+    assert many > 7 * few > 100_000
+    assert large < 1.3 * small
 
 
 @pytest.mark.parametrize(
