@@ -62,7 +62,7 @@ def test_cells_at_three_zooms(mines: Path, tmp_path: Path) -> None:
     done = run(*words)
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
-    assert told["polygons"] == {"read": 25, "kept": 25, "repaired": 0, "dropped": {}}
+    assert told["polygons"] == {"read": 25, "kept": 25, "repaired": 0, "cut": 0, "dropped": {}}
     assert [size["zoom"] for size in told["cells"]] == [14, 15, 16]
     assert len(told["files"]) == len(list(out.rglob("*.*"))) == 12
     for size in told["cells"]:
@@ -94,7 +94,7 @@ def test_cells_of_another_size_tell_their_counts(mines: Path, tmp_path: Path) ->
         (("--random", 5), "need an area"),
         (("--min-overlap", 2), "out of range"),
         (("--strata", "nowhere"), "FILE:COLUMN"),
-        (("--where", "a=b"), "--roi"),
+        (("--roi-where", "a=b"), "--roi"),
         (("--zoom", 14, "--side", 5500), "cells repeat"),
         (("--layer", "other"), "layer"),
     ],
@@ -126,9 +126,9 @@ def test_an_area_by_the_value_of_a_column(mines: Path, tmp_path: Path) -> None:
     countries = save(
         tmp_path / "countries.gpkg", [shapely.box(*GHANA), shapely.box(20, 20, 21, 21)], iso=["GHA", "XXX"]
     )
-    good = run("cells", mines, "-o", tmp_path / "a", "--zoom", 14, "--roi", countries, "--where", "iso=GHA")
+    good = run("cells", mines, "-o", tmp_path / "a", "--zoom", 14, "--roi", countries, "--roi-where", "iso=GHA")
     assert good.exit_code == 0, good.output
-    bad = run("cells", mines, "-o", tmp_path / "b", "--zoom", 14, "--roi", countries, "--where", "iso=XXX")
+    bad = run("cells", mines, "-o", tmp_path / "b", "--zoom", 14, "--roi", countries, "--roi-where", "iso=XXX")
     assert bad.exit_code == 2
     assert not (tmp_path / "b").exists()
 

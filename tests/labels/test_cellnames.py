@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minescale.errors import UsageError
@@ -24,11 +24,13 @@ def test_r064_f16_the_seeds_example() -> None:
     assert decode("029500_29500_14_neg") == CellName(-29.5, 29.5, 14, None)
 
 
+@settings(deadline=None)
 @given(NAMES)
 def test_r064_names_survive_reading(cell: CellName) -> None:
     assert decode(encode(cell.lat, cell.lon, cell.zoom, cell.overlap)) == cell
 
 
+@settings(deadline=None)
 @given(st.floats(-90, 90), st.floats(-180, 180), st.floats(1e-6, 1))
 def test_r064_any_place_is_named_to_half_a_thousandth(lat: float, lon: float, overlap: float) -> None:
     cell = decode(encode(lat, lon, 16, overlap))

@@ -54,6 +54,7 @@ def test_r060_sides_are_those_of_the_zooms(zoom: int, side: float) -> None:
     assert CellGrid(side).zoom == zoom
 
 
+@settings(deadline=None)
 @given(SIDES, LONS, st.floats(-80, 80))
 def test_r060_cells_are_square_in_metres(side: float, lon: float, lat: float) -> None:
     grid = CellGrid(side)
@@ -70,6 +71,7 @@ def test_r060_cells_are_square_in_metres(side: float, lon: float, lat: float) ->
     assert around == pytest.approx(side, rel=slack)
 
 
+@settings(deadline=None)
 @given(SIDES, LONS, LATS)
 def test_names_and_middles_lead_back_to_the_cell(side: float, lon: float, lat: float) -> None:
     grid = CellGrid(side)
@@ -96,7 +98,7 @@ def test_sides_that_make_no_grid(side: float) -> None:
         CellGrid(side)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from([5500.0, 2750.0, 4000.0, 7680.0]), LONS, LATS)
 def test_r095_quarters_tile_their_parent_exactly(side: float, lon: float, lat: float) -> None:
     grid = CellGrid(side)
@@ -124,7 +126,7 @@ def test_zooms_nest_over_two_steps() -> None:
         CellGrid(8000).finer()
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(SIDES, LONS, LATS)
 def test_neighbours_are_the_cells_that_touch(side: float, lon: float, lat: float) -> None:
     grid = CellGrid(side)
@@ -162,7 +164,7 @@ def test_cells_meet_at_the_antimeridian_and_end_at_the_poles() -> None:
         grid.locate(0, 91)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(LONS, LATS, st.sampled_from([1.0, 30_000.0, 400_000.0]))
 def test_near_leaves_out_no_cell_within_the_distance(lon: float, lat: float, distance: float) -> None:
     grid = CellGrid(50_000)

@@ -34,7 +34,7 @@ FILE = click.Path(path_type=Path)
     "--side", "sides", type=float, multiple=True, metavar="M", help="Another cell size in metres; repeatable."
 )
 @click.option("--roi", type=FILE, metavar="FILE", help="Polygons of the area to look at. Default: the globe.")
-@click.option("--where", metavar="COLUMN=VALUE", help="Which polygons of --roi, such as iso_a3=GHA.")
+@click.option("--roi-where", metavar="COLUMN=VALUE", help="Which polygons of --roi, such as iso_a3=GHA.")
 @click.option("--roi-layer", metavar="NAME", help="Layer of --roi, where it has several.")
 @click.option(
     "--whole", is_flag=True, help="Only cells wholly within the area, such as the images that polygons were drawn on."
@@ -85,7 +85,7 @@ def cells(
     zooms: tuple[int, ...],
     sides: tuple[float, ...],
     roi: Path | None,
-    where: str | None,
+    roi_where: str | None,
     roi_layer: str | None,
     whole: bool,
     bbox: tuple[float, float, float, float] | None,
@@ -116,7 +116,7 @@ def cells(
 
     grids = [*(CellGrid.of_zoom(zoom) for zoom in zooms), *(CellGrid(side) for side in sides)]
     shapes = read_polygons(polygons, layer=layer, crs=crs, epoch=epoch)
-    area = area_of(roi, roi_layer, where, bbox)
+    area = area_of(roi, roi_layer, roi_where, bbox)
     named = [file_and_column(text) for text in ([strata] if strata else [])]
     layers = [(read_polygons(file).frame, column) for file, column in map(file_and_column, joins)]
     kinds = [Strata(layer=read_polygons(file).frame, column=column) for file, column in named]
@@ -142,6 +142,7 @@ def cells(
         "read": shapes.report.read,
         "kept": len(shapes),
         "repaired": shapes.report.repaired,
+        "cut": shapes.report.cut,
         "dropped": dict(shapes.report.dropped),
     }
     if as_json:

@@ -52,7 +52,7 @@ def area_of(
     if roi is not None and bbox:
         raise UsageError("--roi and --bbox both name an area", got=f"{roi.name}, {bbox}", expected="one of them")
     if roi is None and (where is not None or layer is not None):
-        raise UsageError("--where and --roi-layer are about --roi", got=where or layer, fix="--roi FILE as well")
+        raise UsageError("--roi-where and --roi-layer are about --roi", got=where or layer, fix="--roi FILE as well")
     if bbox:
         return shapely.union_all([shapely.box(*part.as_tuple()) for part in BBox.of(bbox).parts()])
     if roi is None:
@@ -61,6 +61,6 @@ def area_of(
     if where is not None:
         column, equals, value = where.partition("=")
         if not equals:
-            raise UsageError("--where names no value", got=where, expected="COLUMN=VALUE")
+            raise UsageError("--roi-where names no value", got=where, expected="COLUMN=VALUE")
         polygons = select(polygons, column, value)
     return polygons.frame.geometry.to_numpy()
