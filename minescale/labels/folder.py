@@ -30,13 +30,11 @@ from minescale.labels.folder_layout import (
     MASK_BAND,
     MASKS,
     SAMPLES,
-    SPLITS,
     FolderSpec,
     Layout,
     load_document,
     replace_text,
 )
-from minescale.labels.split import Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,31 +346,6 @@ def write_folder(dataset: Dataset, path: str | Path, *, layout: Layout = "tif") 
         writer.chips.put(name, row, image, dataset.reader.mask(row), place)
         writer.record([{"id": name}])
     return writer.finish(dataset.samples.drop(columns="chip", errors="ignore"))
-
-
-def write_split(path: str | Path, name: str, split: Split) -> None:
-    """Keep a split with a dataset folder, as ``splits/<name>.json``."""
-    folder = Path(path) / SPLITS
-    try:
-        folder.mkdir(exist_ok=True)
-        replace_text(folder / f"{check_id(name)}.json", split.to_json() + "\n")
-    except OSError as error:
-        raise StoreError(f"cannot write a split into {folder}", got=error) from error
-
-
-def read_split(path: str | Path, name: str) -> Split:
-    """A split that was kept with a dataset folder.
-
-    Raises
-    ------
-    UsageError
-        naming those that are there.
-    """
-    file = Path(path) / SPLITS / f"{name}.json"
-    if not file.is_file():
-        there = sorted(entry.stem for entry in file.parent.glob("*.json"))
-        raise UsageError("dataset has no such split", got=name, expected=", ".join(there) or "none is kept with it")
-    return Split.from_json(file.read_text(encoding="utf-8"))
 
 
 def _dataset(root: Path, spec: FolderSpec, samples: pd.DataFrame) -> Dataset:

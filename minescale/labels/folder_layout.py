@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from minescale.errors import StoreError, UsageError
+from minescale.labels.chips import check_id
 from minescale.labels.classes import ClassMap
+from minescale.labels.split import Split
 
 FORMAT, VERSION = "minescale-dataset", 1
 DATASET, SAMPLES, BUILDING = "dataset.json", "samples.parquet", "building.jsonl"
@@ -112,3 +114,28 @@ def load_document(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {path}", got=error, fix="build the dataset again") from error
+
+
+def write_split(path: str | Path, name: str, split: Split) -> None:
+    """Keep a split with a dataset folder, as ``splits/<name>.json``."""
+    folder = Path(path) / SPLITS
+    try:
+        folder.mkdir(exist_ok=True)
+        replace_text(folder / f"{check_id(name)}.json", split.to_json() + "\n")
+    except OSError as error:
+        raise StoreError(f"cannot write a split into {folder}", got=error) from error
+
+
+def read_split(path: str | Path, name: str) -> Split:
+    """A split that was kept with a dataset folder.
+
+    Raises
+    ------
+    UsageError
+        naming those that are there.
+    """
+    file = Path(path) / SPLITS / f"{name}.json"
+    if not file.is_file():
+        there = sorted(entry.stem for entry in file.parent.glob("*.json"))
+        raise UsageError("dataset has no such split", got=name, expected=", ".join(there) or "none is kept with it")
+    return Split.from_json(file.read_text(encoding="utf-8"))

@@ -17,8 +17,8 @@ from minescale.errors import OutputMismatch, UsageError
 from minescale.labels.chips import geo_columns
 from minescale.labels.classes import BINARY
 from minescale.labels.dataset import ArrayReader, Dataset
-from minescale.labels.folder import FolderWriter, open_folder, read_split, write_folder, write_split
-from minescale.labels.folder_layout import FolderSpec, Layout
+from minescale.labels.folder import FolderWriter, open_folder, write_folder
+from minescale.labels.folder_layout import FolderSpec, Layout, read_split, write_split
 from minescale.labels.split import Split
 
 PLACE = GeoBox((5, 4), Affine(10, 0, 500_000, 0, -10, 700_000), "EPSG:32630")
