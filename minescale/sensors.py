@@ -28,6 +28,8 @@ class Band:
     """Native pixel size in metres."""
     assets: tuple[str, ...]
     """Asset keys under which catalogues publish it."""
+    wavelength_nm: float | None = None
+    """Centre of the band; None for what is no band of light."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,8 @@ class Sensor:
     aliases: dict[str, str] = field(default_factory=dict)
     """Band names that mean another band on this sensor."""
     max_dn: int = 65535
+    ancillary: tuple[Band, ...] = ()
+    """By-products that are no reflectance; read only where somebody names them, as digital numbers."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,7 +72,7 @@ class Sensor:
             naming the bands the sensor has.
         """
         wanted = self.aliases.get(name, name)
-        for band in self.bands:
+        for band in (*self.bands, *self.ancillary):
             if band.name == wanted:
                 return band
         raise UsageError(f"{self.name} has no band of that name", got=name, expected=", ".join(self.names))
@@ -91,20 +95,23 @@ SENTINEL2_L2A = Sensor(
         "sentinel-s2-l2a-cogs",
         "sentinel-s2-l2a",
     ),
+    # Centres of Sentinel-2A; those of 2B differ by less than 4 nm, but for B12 (2186 nm).
     bands=(
-        Band(name="coastal", symbol="A", resolution=60, assets=("B01", "coastal")),
-        Band(name="blue", symbol="B", resolution=10, assets=("B02", "blue")),
-        Band(name="green", symbol="G", resolution=10, assets=("B03", "green")),
-        Band(name="red", symbol="R", resolution=10, assets=("B04", "red")),
-        Band(name="rededge071", symbol="RE1", resolution=20, assets=("B05", "rededge1")),
-        Band(name="rededge075", symbol="RE2", resolution=20, assets=("B06", "rededge2")),
-        Band(name="rededge078", symbol="RE3", resolution=20, assets=("B07", "rededge3")),
-        Band(name="nir", symbol="N", resolution=10, assets=("B08", "nir")),
-        Band(name="nir08", symbol="N2", resolution=20, assets=("B8A", "nir08")),
-        Band(name="nir09", symbol="WV", resolution=60, assets=("B09", "nir09")),
-        Band(name="swir16", symbol="S1", resolution=20, assets=("B11", "swir16")),
-        Band(name="swir22", symbol="S2", resolution=20, assets=("B12", "swir22")),
+        Band(name="coastal", symbol="A", resolution=60, assets=("B01", "coastal"), wavelength_nm=442.7),
+        Band(name="blue", symbol="B", resolution=10, assets=("B02", "blue"), wavelength_nm=492.4),
+        Band(name="green", symbol="G", resolution=10, assets=("B03", "green"), wavelength_nm=559.8),
+        Band(name="red", symbol="R", resolution=10, assets=("B04", "red"), wavelength_nm=664.6),
+        Band(name="rededge071", symbol="RE1", resolution=20, assets=("B05", "rededge1"), wavelength_nm=704.1),
+        Band(name="rededge075", symbol="RE2", resolution=20, assets=("B06", "rededge2"), wavelength_nm=740.5),
+        Band(name="rededge078", symbol="RE3", resolution=20, assets=("B07", "rededge3"), wavelength_nm=782.8),
+        Band(name="nir", symbol="N", resolution=10, assets=("B08", "nir"), wavelength_nm=832.8),
+        Band(name="nir08", symbol="N2", resolution=20, assets=("B8A", "nir08"), wavelength_nm=864.7),
+        Band(name="nir09", symbol="WV", resolution=60, assets=("B09", "nir09"), wavelength_nm=945.1),
+        Band(name="swir16", symbol="S1", resolution=20, assets=("B11", "swir16"), wavelength_nm=1613.7),
+        Band(name="swir22", symbol="S2", resolution=20, assets=("B12", "swir22"), wavelength_nm=2202.4),
     ),
+    # Aerosol optical thickness x 1000: a result of the atmospheric correction, interpolated over wide areas.
+    ancillary=(Band(name="aot", symbol="", resolution=10, assets=("AOT", "aot")),),
     # Sen2Cor scene classification. Dark areas (2) and unclassified (7) are ground; snow (11) hides it.
     # Bare soil (5) stays clear: masking it would hide the very pits we look for.
     mask=MaskRule(
@@ -131,15 +138,16 @@ SENTINEL2_L2A = Sensor(
 LANDSAT_C2_L2 = Sensor(
     name="landsat-c2-l2",
     collections=("landsat-c2-l2", "landsat-8-c2-l2", "landsat-c2l2-sr"),
+    # Centres of OLI.
     bands=(
-        Band(name="coastal", symbol="A", resolution=30, assets=("coastal", "SR_B1_OLI")),
-        Band(name="blue", symbol="B", resolution=30, assets=("blue",)),
-        Band(name="green", symbol="G", resolution=30, assets=("green",)),
-        Band(name="red", symbol="R", resolution=30, assets=("red",)),
+        Band(name="coastal", symbol="A", resolution=30, assets=("coastal", "SR_B1_OLI"), wavelength_nm=442.96),
+        Band(name="blue", symbol="B", resolution=30, assets=("blue",), wavelength_nm=482.04),
+        Band(name="green", symbol="G", resolution=30, assets=("green",), wavelength_nm=561.41),
+        Band(name="red", symbol="R", resolution=30, assets=("red",), wavelength_nm=654.59),
         # OLI and TM have one NIR band; catalogues call it nir08, indices call it N.
-        Band(name="nir08", symbol="N", resolution=30, assets=("nir08", "nir")),
-        Band(name="swir16", symbol="S1", resolution=30, assets=("swir16",)),
-        Band(name="swir22", symbol="S2", resolution=30, assets=("swir22",)),
+        Band(name="nir08", symbol="N", resolution=30, assets=("nir08", "nir"), wavelength_nm=864.67),
+        Band(name="swir16", symbol="S1", resolution=30, assets=("swir16",), wavelength_nm=1608.86),
+        Band(name="swir22", symbol="S2", resolution=30, assets=("swir22",), wavelength_nm=2200.73),
     ),
     # Collection 2 QA_PIXEL: 0 fill, 1 dilated cloud, 2 cirrus, 3 cloud, 4 cloud shadow, 5 snow.
     mask=MaskRule(

@@ -45,6 +45,7 @@ def freeze(
     bands: Sequence[str] = (),
     provider: str | None = None,
     access: Access | None = None,
+    ancillary: Sequence[str] = (),
 ) -> FrozenCatalog:
     """Resolve and deduplicate what a search found.
 
@@ -52,6 +53,7 @@ def freeze(
     ----------
     bands : STAC common names every scene must have; a scene without one is excluded with its cause.
     provider : overrides the search's, such as ``demo``.
+    ancillary : by-products of the sensor, such as ``aot``, to keep the addresses of; a scene without one stays.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def freeze(
     lacking: set[str] = set()
     for item in result.items:
         try:
-            scene = scene_from_item(item, provider or result.provider, access=access)
+            scene = scene_from_item(item, provider or result.provider, access=access, ancillary=ancillary)
         except MinescaleError as error:
             excluded.append((item.id, _one_line(error)))
             continue

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -41,7 +41,9 @@ _PROVIDER_HOSTS = (
 )
 
 
-def scene_from_item(item: pystac.Item, provider: str, *, access: Access | None = None) -> Scene:
+def scene_from_item(
+    item: pystac.Item, provider: str, *, access: Access | None = None, ancillary: Sequence[str] = ()
+) -> Scene:
     """Resolve one item.
 
     Parameters
@@ -49,6 +51,7 @@ def scene_from_item(item: pystac.Item, provider: str, *, access: Access | None =
     provider : planetary-computer, earth-search, demo or other; for ``other`` the assets' hosts are looked at, so
         that a saved copy of a provider's items is still signed and scaled as the provider's.
     access : used only where neither item nor asset names a CRS, and one file's header must be read.
+    ancillary : by-products of the sensor to resolve as well, where the item has them.
 
     Raises
     ------
@@ -74,6 +77,11 @@ def scene_from_item(item: pystac.Item, provider: str, *, access: Access | None =
             got=", ".join(list(item.assets)[:12]),
             expected=", ".join(key for band in sensor.bands for key in band.assets),
         )
+    for band in sensor.ancillary:
+        asset = _find(item, band, sensor) if band.name in ancillary else None
+        if asset is not None:
+            # The reader stores 1e4 times what it decodes: with this scale a by-product stays the number that it is.
+            bands[band.name] = _band_asset(item, asset, 1e-4, 0.0, 0)
     quality = next((item.assets[key] for key in sensor.mask.assets if key in item.assets), None)
     if quality is not None:
         bands[MASK] = _band_asset(item, quality, 1.0, 0.0, None)
