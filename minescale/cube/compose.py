@@ -60,6 +60,8 @@ class Composite:
     """Layers (acquisition days) that cover the place."""
     layers_used: int
     """Layers that went into the composite."""
+    clear_share: float
+    """Of all observations (layer and pixel of the quality band), the share that is clear; NaN where there are none."""
     n_scenes: int
     """Scenes whose bands were read."""
     bytes_read: int
@@ -167,6 +169,7 @@ class Composing:
             reason=_reason(attempt.data, attempt.observed & (attempt.clear_count == 0), bool(losses)),
             layers_seen=attempt.layers_seen,
             layers_used=len(attempt.used),
+            clear_share=attempt.clear / attempt.observations if attempt.observations else float("nan"),
             n_scenes=sum(len(layer.scenes) for layer in attempt.used),
             bytes_read=bytes_read,
             requests=requests,
@@ -198,7 +201,7 @@ class _Attempt:
         self.data = np.zeros((len(bands), *shape), np.uint16)
         self.clear_count = np.zeros(shape, np.uint16)
         self.observed = np.zeros(shape, bool)
-        self.layers_seen = 0
+        self.layers_seen = self.observations = self.clear = 0
         self.used: tuple[Layer, ...] = ()
         self.bytes_read = self.requests = 0
         self.failures: tuple[ReadFailure, ...] = ()
@@ -296,7 +299,8 @@ class _Attempt:
     def _choose(self) -> None:
         """Choose layers, and lay out what is to be read of them."""
         looks, factor = self._looks, self._factor
-        self.layers_seen = int(np.count_nonzero(looks.seen))
+        self.observations, self.clear = int(looks.observations.sum()), int(looks.clear.sum())
+        self.layers_seen = int(np.count_nonzero(looks.observations))
         self.clear_count = repeat(looks.clear_count, factor)
         self.observed = repeat(looks.observed.astype(np.uint8), factor).astype(bool)
         chosen = choose_layers(looks, self.composite.max_scenes)

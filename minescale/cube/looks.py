@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from minescale.cube.pieces import Piece
 from minescale.kernels import masking
-from minescale.sensors import CLEAR
+from minescale.sensors import CLEAR, NODATA
 from minescale.sources.demand import Demand
 
 CELL = 64
@@ -29,16 +29,16 @@ class Looks:
         """(y, x) whether any layer has an observation."""
         self.clear = np.zeros(layers, np.int64)
         """Clear pixels of each layer."""
-        self.seen = np.zeros(layers, bool)
-        """Whether a layer has an observation anywhere."""
+        self.observations = np.zeros(layers, np.int64)
+        """Pixels of each layer that have an observation, clear or not."""
 
     def add(self, which: Sequence[int], states: NDArray[np.uint8]) -> None:
         """Take in the uint8 (layer, y, x) states of the layers at the positions ``which``."""
         self.clear_count += masking.clear_count(states)
         self.observed |= masking.observed(states)
         self.clear[which] = masking.clear_per_layer(states)
-        self.seen[which] = states.any(axis=(1, 2))
         for i, layer in zip(which, states, strict=True):
+            self.observations[i] = np.count_nonzero(layer != NODATA)
             self._bits[i] = np.packbits(layer == CLEAR, axis=1)
 
     def keep(self, which: Sequence[int]) -> None:

@@ -12,7 +12,7 @@ from minescale.sensors import LANDSAT_C2_L2, SENTINEL2_L2A
 
 def test_r066_f05_the_published_table_as_level_2a_can_have_it() -> None:
     """R066, F05: Table 1 lists B10 with AOT and TCI, which no product has together; B01 is missing from it."""
-    asked = "B02 B03 B04 B05 B06 B07 B08 B8A B09 B10 B11 B12 AOT TCI".split()
+    asked = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12", "AOT", "TCI"]
     found = BandList.parse(asked, SENTINEL2_L2A)
     assert found.features == L2A[1:]
     assert found.ancillary == ("aot", "tci_r", "tci_g", "tci_b")
