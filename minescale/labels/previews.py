@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from PIL import Image
 
 from minescale.errors import StoreError, UsageError
 from minescale.labels.chips import geobox_of
@@ -151,6 +150,8 @@ def write_previews(
 
 
 def _write(picture: NDArray[np.uint8], target: Path, format: Format) -> None:  # noqa: A002
+    from PIL import Image
+
     buffer = io.BytesIO()
     options: dict[str, Any] = {"quality": 92, "subsampling": 0} if format == "jpeg" else {"optimize": False}
     Image.fromarray(picture).save(buffer, format, **options)

@@ -10,10 +10,12 @@ from minescale.cli.group import LazyGroup
 
 COMMANDS: Mapping[str, str] = {
     "cells": "minescale.cli.dataset.cells:cells",
+    "extract": "minescale.cli.dataset.extract:extract",
     "label": "minescale.cli.dataset.label:label",
     "negatives": "minescale.cli.dataset.negatives:negatives",
     "polygons": "minescale.cli.dataset.polygons:polygons",
     "screen": "minescale.cli.dataset.screen:screen",
+    "sandbox": "minescale.cli.dataset.sandbox:sandbox",
 }
 
 
