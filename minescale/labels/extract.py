@@ -32,8 +32,10 @@ from minescale.sources.freeze import read_scenes, write_scenes
 from minescale.types import TileKey
 
 SCENES, POLYGONS, EXCLUDED = "scenes.parquet", "polygons.parquet", "excluded.csv"
-BATCH = 16
-"""Neighbouring places of one task: they share source blocks."""
+BATCH = 32
+"""Neighbouring places of one task, at most: they share source blocks, and a kill makes their task begin again."""
+_ROUNDS = 4
+"""Tasks for each worker where places are few: workers that end early have nothing left to do."""
 UNREAD = "could not be read"
 
 
@@ -216,13 +218,14 @@ class _Run:
         """A bounded window of batches in flight, whatever the number of places."""
         from distributed import as_completed
 
-        coming = self._jobs(size, set(done))
         again: list[tuple[WindowJob, ...]] = []
         running: dict[str, tuple[tuple[WindowJob, ...], str]] = {}
         with connect(self.config.engine) as client:
             seats = Seats(worker_slots(client), self.config.engine.in_flight)
             self.workers = sum(seats.slots.values())
             self._announce(client, len(done))
+            few = -(-(len(self.places) - len(done)) // (_ROUNDS * self.workers))
+            coming = self._jobs(max(1, min(size, few)), set(done))
             completed = as_completed(with_results=True, raise_errors=False)
             exhausted = False
             while True:
