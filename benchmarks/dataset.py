@@ -42,6 +42,8 @@ class Case:
     cells: int
     size: int
     workers: int
+    period: str = ""
+    """Of the looks; empty: all of the region's."""
 
 
 def region_of(case: Case) -> Any:
@@ -69,7 +71,11 @@ def request(case: Case) -> Any:
 
     made = region_of(case)
     return ExtractRequest(
-        catalog=str(made.catalog), datetime=str(made.period), bands=BANDS, side_m=case.size * 10.0, name="benchmark"
+        catalog=str(made.catalog),
+        datetime=case.period or str(made.period),
+        bands=BANDS,
+        side_m=case.size * 10.0,
+        name="benchmark",
     )
 
 
@@ -150,8 +156,12 @@ def _stackstac(case: Case, out: str, **options: Any) -> None:
 def _items(case: Case) -> list[Any]:
     import pystac
 
-    catalog = pystac.Catalog.from_file(str(region_of(case).catalog))
-    items = list(catalog.get_items(recursive=True))
+    from minescale.types import Period
+
+    made = region_of(case)
+    span = Period.parse(case.period or str(made.period))
+    catalog = pystac.Catalog.from_file(str(made.catalog))
+    items = [item for item in catalog.get_items(recursive=True) if span.contains(item.datetime)]
     for item in items:
         item.make_asset_hrefs_absolute()
     return sorted(items, key=lambda item: (item.datetime, item.id))
@@ -230,6 +240,7 @@ def main() -> None:
     parser.add_argument("--region", default="DEMO", help="DEMO or SMALL")
     parser.add_argument("--cells", type=int, nargs="+", default=[100, 1000], help="the last number is everybody's")
     parser.add_argument("--size", type=int, default=256, help="pixels along a cell's edge")
+    parser.add_argument("--datetime", default="", help="A/B; default: all dates of the region")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--workers", type=int, default=psutil.cpu_count() or 1)
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS))
@@ -244,7 +255,7 @@ def main() -> None:
     if args.quick:
         args.region, args.cells, args.size, args.workers = "SMALL", [4, 8], 128, 1
         args.variants = ["stackstac uint16", OURS]
-    case = Case(args.region, args.cells[-1], args.size, args.workers)
+    case = Case(args.region, args.cells[-1], args.size, args.workers, args.datetime)
     figures: dict[str, list[dict[str, float]]] = {name: [] for name in args.variants}
     fewer: dict[str, list[dict[str, float]]] = {str(n): [] for n in args.cells[:-1]}
     shares: dict[str, dict[str, float]] = {}

@@ -85,6 +85,11 @@ def cost(small_region: object, folder: Path) -> Found:
 
 
 @pytest.fixture(scope="module")
+def dataset(small_region: object, folder: Path) -> Found:
+    return quick("dataset", folder)
+
+
+@pytest.fixture(scope="module")
 def pyramid(folder: Path) -> Found:
     file = folder / "pyramid.json"
     small = ["--size", "1536", "--seeds", "103", "--mine-share", "0.004", "--forced", "0.2", "--rounds", "1"]
@@ -153,6 +158,15 @@ def test_rates_are_fitted_and_foretell_runs_left_out(cost: Found) -> None:
         assert sum(cost["rates"][name] * run["work"][name] for name in run["work"]) == pytest.approx(
             run["cpu_s"], rel=0.3
         )
+
+
+def test_cells_of_a_training_set_agree_with_the_idiom(dataset: Found) -> None:
+    share = dataset["agreement"]["stackstac uint16"]
+    assert share["own_grid"] == 1
+    assert share["own_cells"] > 0
+    assert share["near"] > 0.9
+    assert all(run["wall_s"] > 0 and run["peak_rss"] > 1e8 for runs in dataset["runs"].values() for run in runs)
+    assert dataset["fewer"]["4"][0]["peak_rss"] > 1e8
 
 
 def test_the_pyramid_is_held_against_the_truth(pyramid: Found) -> None:
