@@ -277,10 +277,9 @@ class Candidates:
     def of(self, i: int, epoch: float) -> tuple[int, ...]:
         """Positions of the scenes for window ``i``, ascending; those too far from its label's year are left out."""
         west, south, east, north = self.bounds[i]
-        boxes = [shapely.box(west, south, east, north)]
-        boxes += [
-            shapely.box(west + by, south, east + by, north) for by in (-360, 360) if west + by < 180 < east + by + 360
-        ]
+        # A window may run on past 180 degrees, where footprints begin anew.
+        turns = [by for by in (-360, 0, 360) if east + by > -180 and west + by < 180]
+        boxes = [shapely.box(west + by, south, east + by, north) for by in turns]
         found = np.unique(self.tree.query(boxes, predicate="intersects")[1])
         if self.max_gap is not None:
             found = found[np.abs(self.years[found] - epoch) <= self.max_gap]

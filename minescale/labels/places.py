@@ -26,6 +26,8 @@ _BOX = ("west", "south", "east", "north")
 _MOST_PX = 8192
 """A window beyond this is a map, not a sample: scan it."""
 _HILBERT_BITS = 16
+_AT_ONCE = 10_000
+"""Windows whose edges are turned to degrees together."""
 
 Anchor = Callable[[str], tuple[float, float]]
 """Corner (x, y) of the scenes' pixel lattice in a CRS."""
@@ -53,20 +55,25 @@ class Windows:
 
     def bounds(self) -> NDArray[np.float64]:
         """(place, 4) west, south, east, north in degrees, a little wide; east runs on past 180 where a window does."""
+        parts = [self._bounds(slice(i, i + _AT_ONCE)) for i in range(0, len(self), _AT_ONCE)]
+        return np.concatenate(parts)
+
+    def _bounds(self, part: slice) -> NDArray[np.float64]:
         steps = np.linspace(0, 1, 9)
         ring = np.array([(u, v) for u in steps for v in steps if u in {0, 1} or v in {0, 1}])
-        height, width = (self.shape[:, k] * self.pixel for k in (0, 1))
-        x = self.left[:, None] + ring[:, 0] * width[:, None]
-        y = self.top[:, None] - ring[:, 1] * height[:, None]
-        lon, lat = _lonlat(self.crs, x, y)
+        height, width = (self.shape[part, k] * self.pixel for k in (0, 1))
+        x = self.left[part, None] + ring[:, 0] * width[:, None]
+        y = self.top[part, None] - ring[:, 1] * height[:, None]
+        lon, lat = _lonlat(self.crs[part], x, y)
         lon = lon[:, :1] + (lon - lon[:, :1] + 180) % 360 - 180
-        margin = (lat.max(axis=1) - lat.min(axis=1)) / 50
+        low, high = lat.min(axis=1), lat.max(axis=1)
+        margin = (high - low) / 50
         return np.stack(
             [
                 lon.min(axis=1) - margin,
-                np.maximum(lat.min(axis=1) - margin, -90),
+                np.maximum(low - margin, -90),
                 lon.max(axis=1) + margin,
-                np.minimum(lat.max(axis=1) + margin, 90),
+                np.minimum(high + margin, 90),
             ],
             axis=1,
         )

@@ -18,6 +18,7 @@ from minescale.labels.bands import COUNT, STATE, BandList
 from minescale.labels.scene_choice import COVERED, below_cloud_limit, by_cloud, choose_scenes, one_layer
 from minescale.labels.upsample import coarse_grid, onto
 from minescale.sensors import CLEAR, MASK, SENSORS, Sensor
+from minescale.sources import reuse
 from minescale.sources.failures import ReadFailure
 from minescale.sources.reader import Reader
 from minescale.sources.scenes import Scene, source_anchor
@@ -214,6 +215,7 @@ class SceneWindow:
 
     def finish(self, meanwhile: Callable[[], None] | None = None) -> WindowImage:
         """Choose scenes, read their bands; a scene that fails for one band is left out and the choice made again."""
+        reuse.next_tile()
         recipe = self.recipe
         left = by_cloud(below_cloud_limit(self.all, recipe.cloud_below))
         failures: tuple[ReadFailure, ...] = ()
