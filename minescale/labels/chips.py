@@ -111,9 +111,13 @@ def write_tif(
                 for i, values in enumerate(band_tags, 1):
                     image.update_tags(i, **values)
         os.replace(partial, path)  # noqa: PTH105  (atomic by contract)
+        return
     except (OSError, RasterioError) as error:
-        partial.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}", got=error, fix="a writable folder with free space") from error
+        cause = str(error)
+    # Raised where no error of GDAL's is being handled: those do not survive the way from a worker, nor does what
+    # remembers one.
+    partial.unlink(missing_ok=True)
+    raise StoreError(f"cannot write {path}", got=cause, fix="a writable folder with free space")
 
 
 def read_tif(path: Path, bands: Sequence[int] | None = None) -> NDArray[Any]:
@@ -133,7 +137,7 @@ def read_tif(path: Path, bands: Sequence[int] | None = None) -> NDArray[Any]:
             with rasterio.Env(**_ENV), rasterio.open(path) as image:
                 return np.asarray(image.read(None if bands is None else [i + 1 for i in bands]))
     except (OSError, RasterioError) as error:
-        raise StoreError(f"cannot read {path}", got=error, fix="build the dataset again") from error
+        raise StoreError(f"cannot read {path}", got=str(error), fix="build the dataset again") from error
 
 
 class ChipStore:

@@ -152,7 +152,7 @@ class FolderWriter:
                 replace_text(building, header + "\n")
                 self._make(capacity, shape, dtype)
         except OSError as error:
-            raise StoreError(f"cannot write {self.path}", got=error, fix="a writable folder") from error
+            raise StoreError(f"cannot write {self.path}", got=str(error), fix="a writable folder") from error
 
     def _make(self, capacity: int, shape: tuple[int, int], dtype: str) -> None:
         """Places for chips; the folder says already what it is to become."""
@@ -206,7 +206,7 @@ class FolderWriter:
             with (self.path / BUILDING).open("a", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
-            raise StoreError(f"cannot write {self.path / BUILDING}", got=error) from error
+            raise StoreError(f"cannot write {self.path / BUILDING}", got=str(error)) from error
         self.done.update(row["id"] for row in found)
 
     def finish(self, samples: pd.DataFrame) -> Dataset:
@@ -226,7 +226,7 @@ class FolderWriter:
             replace_text(self.path / DATASET, json.dumps(self.spec.to_dict(), indent=1) + "\n")
             (self.path / BUILDING).unlink(missing_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot write {self.path}", got=error, fix="a writable folder with space") from error
+            raise StoreError(f"cannot write {self.path}", got=str(error), fix="a writable folder with space") from error
         self.complete = True
         return dataset
 
@@ -301,7 +301,7 @@ def open_folder(path: str | Path) -> Dataset:
     try:
         samples = pd.read_parquet(root / SAMPLES)
     except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {root / SAMPLES}", got=error, fix="build the dataset again") from error
+        raise StoreError(f"cannot read {root / SAMPLES}", got=str(error), fix="build the dataset again") from error
     return _dataset(root, spec, samples)
 
 

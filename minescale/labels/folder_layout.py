@@ -113,7 +113,7 @@ def load_document(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}", got=error, fix="build the dataset again") from error
+        raise StoreError(f"cannot read {path}", got=str(error), fix="build the dataset again") from error
 
 
 def write_split(path: str | Path, name: str, split: Split) -> None:
@@ -123,7 +123,7 @@ def write_split(path: str | Path, name: str, split: Split) -> None:
         folder.mkdir(exist_ok=True)
         replace_text(folder / f"{check_id(name)}.json", split.to_json() + "\n")
     except OSError as error:
-        raise StoreError(f"cannot write a split into {folder}", got=error) from error
+        raise StoreError(f"cannot write a split into {folder}", got=str(error)) from error
 
 
 def read_split(path: str | Path, name: str) -> Split:

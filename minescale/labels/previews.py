@@ -145,7 +145,7 @@ def write_previews(
         document = {"bands": list(bands), "alpha": alpha, "pictures": limits}
         replace_text(folder / STRETCH_FILE, json.dumps(document, indent=1) + "\n")
     except OSError as error:
-        raise StoreError(f"cannot write pictures into {folder}", got=error, fix="a writable folder") from error
+        raise StoreError(f"cannot write pictures into {folder}", got=str(error), fix="a writable folder") from error
     return written
 
 

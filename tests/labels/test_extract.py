@@ -15,8 +15,9 @@ from affine import Affine
 from minescale.config import CompositeConfig, MaskConfig
 from minescale.cube.compose import compose
 from minescale.engine.events import Event, LevelStarted, RunFinished, RunStarted, TileDone
-from minescale.errors import NothingMatched, OutputMismatch, UsageError
+from minescale.errors import NothingMatched, OutputMismatch, StoreError, UsageError
 from minescale.labels import extract_plan
+from minescale.labels.extract_task import Setup, WindowJob, WindowResult, extract_batch
 from minescale.labels.fetch import fetch_image
 from minescale.labels.folder import open_folder
 from minescale.labels.vectors import read_polygons
@@ -362,6 +363,46 @@ def test_scenes_that_cannot_be_read_leave_the_set_unfinished(small_region: Regio
         open_folder(tmp_path / "set")
     with pytest.raises(NothingMatched, match="could not be read"):
         cut(small_region, middle(small_region), tmp_path / "set", config, catalog=catalog, accept_unread=True)
+
+
+def _cursed(setup: Setup, jobs: tuple[WindowJob, ...]) -> tuple[WindowResult, ...]:
+    """Fails where ``p1`` is among the windows, as a bug or a strange file would."""
+    if any(job.id == "p1" for job in jobs):
+        raise ValueError("p1 is cursed")
+    return extract_batch(setup, jobs)
+
+
+def test_one_place_that_fails_does_not_take_its_neighbours_along(
+    small_region: Region, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that fails is tried again place by place; the same call mends the set once the cause is gone."""
+    config, places = inline(engine__retries=0), spread(small_region, 4)
+    with monkeypatch.context() as broken:
+        broken.setattr("minescale.labels.extract.extract_batch", _cursed)
+        broken.setattr("minescale.labels.extract._ROUNDS", 1)
+        report = cut(small_region, places, tmp_path / "set", config)
+    assert report.failed == {"p1": "ValueError: p1 is cursed"}
+    assert (report.written, report.finished) == (3, False)
+    report = cut(small_region, places, tmp_path / "set", config)
+    assert (report.resumed, report.written, report.finished) == (3, 4, True)
+    assert open_folder(tmp_path / "set").samples["id"].tolist() == ["p0", "p1", "p2", "p3"]
+
+
+def test_a_disk_that_refuses_stops_the_run_and_what_was_done_is_kept(small_region: Region, tmp_path: Path) -> None:
+    places = spread(small_region, 10)
+    with pytest.raises(StoreError, match="cannot write"):
+        # The folder of images vanishes as soon as there is one.
+        cut(small_region, places, tmp_path / "set", batch=1, listeners=[lambda e: _vanish(e, tmp_path / "set")])
+    assert not (tmp_path / "set" / "dataset.json").exists()
+    (tmp_path / "set" / "gone").rename(tmp_path / "set" / "images")
+    report = cut(small_region, places, tmp_path / "set")
+    assert (report.written, report.finished) == (10, True)
+    assert report.resumed >= 1
+
+
+def _vanish(event: Event, folder: Path) -> None:
+    if isinstance(event, TileDone) and (folder / "images").is_dir():
+        (folder / "images").rename(folder / "gone")
 
 
 def test_a_lost_scene_is_left_out_of_all_bands_and_told(small_region: Region, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from minescale.errors import OutputMismatch, UsageError
-from minescale.labels.chips import geo_columns
+from minescale.errors import OutputMismatch, StoreError, UsageError
+from minescale.labels.chips import geo_columns, read_tif, write_tif
 from minescale.labels.classes import BINARY
 from minescale.labels.dataset import ArrayReader, Dataset
 from minescale.labels.folder import FolderWriter, open_folder, write_folder
@@ -203,3 +204,15 @@ def test_nan_as_nodata_survives(tmp_path: Path) -> None:
     found = write_folder(floats, tmp_path)
     assert found.nodata != found.nodata
     assert open_folder(tmp_path)[0][0].dtype == np.float32
+
+
+def test_a_chip_that_cannot_be_written_is_told_the_same_by_a_worker(tmp_path: Path) -> None:
+    """The error travels: one that does not survive pickling would look like a bug of the run."""
+    with pytest.raises(StoreError, match="cannot write") as caught:
+        write_tif(tmp_path / "none" / "a.tif", np.ones((1, 4, 4), np.uint16), ["red"])
+    assert isinstance(pickle.loads(pickle.dumps(caught.value)), StoreError)  # noqa: S301
+    (tmp_path / "broken.tif").write_bytes(b"no image")
+    with pytest.raises(StoreError, match="cannot read") as caught:
+        read_tif(tmp_path / "broken.tif")
+    assert isinstance(pickle.loads(pickle.dumps(caught.value)), StoreError)  # noqa: S301
+    assert list(tmp_path.iterdir()) == [tmp_path / "broken.tif"]
