@@ -193,7 +193,10 @@ class CompositeWindow:
                 "scenes_rejected": self.rejected,
                 "clear_mean": round(float(first.clear_count.mean()), 3),
                 "clear_min": int(first.clear_count.min()),
-                "aoi_cloud": round(100 * (1 - first.clear_share), 2) if first.layers_seen else None,
+                # Without a quality band nobody knows.
+                "aoi_cloud": None
+                if first.unmasked or not first.layers_seen
+                else round(100 * (1 - first.clear_share), 2),
             },
             failures=self.failures,
             unmasked=first.unmasked,

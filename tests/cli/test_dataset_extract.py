@@ -63,6 +63,14 @@ def test_an_area_is_tiled(small_region: Region, tmp_path: Path) -> None:
     assert len(open_folder(tmp_path / "set")) == 4
 
 
+def test_native_resolutions_are_sets_of_their_own(small_region: Region, places: Path, tmp_path: Path) -> None:
+    options = ("--native", "--side", 1200, "--cluster", "inline", "--progress", "none")
+    done = run("dataset", "extract", places, *where(small_region), *options, "--out", tmp_path / "set")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.split()[-2:] == [str(tmp_path / "set" / f"{size}m" / "dataset.json") for size in (10, 20)]
+    assert open_folder(tmp_path / "set" / "20m")[0][0].shape == (1, 60, 60)
+
+
 @pytest.mark.parametrize("name", ["p.parquet", "p.gpkg", "boxes.csv", "boxes.parquet"])
 def test_places_come_in_several_files(small_region: Region, tmp_path: Path, name: str) -> None:
     table = spread(small_region, 2)

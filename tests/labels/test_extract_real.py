@@ -78,6 +78,7 @@ def test_chips_of_real_scenes_open_in_gdal(data_dir: Path, tmp_path: Path) -> No
         catalog=str(data_dir / "strzegom" / "catalog.json"), datetime="2022", bands=("RGB", "TCI"), side_m=500
     )
     extract(places, request, tmp_path / "set", config=inline())
+    assert "aoi_cloud" not in open_folder(tmp_path / "set").samples, "nobody knows, without a quality band"
     with rasterio.open(tmp_path / "set" / "images" / "a.tif") as image:
         assert image.crs.to_epsg() == 32633
         assert image.descriptions == ("red", "green", "blue", "tci_r", "tci_g", "tci_b", "clear_count")

@@ -186,7 +186,8 @@ def finish(report: ExtractReport, out: str, as_json: bool) -> None:
             click.echo(f"{count} left out: {cause}")
         for name, cause in report.absent.items():
             click.echo(f"band {name} is absent: {cause}")
-        click.echo(f"\n{out}/dataset.json" if report.finished else f"\n{out} is not finished")
+        written = sorted(Path(out).glob("*m/dataset.json")) or [Path(out) / "dataset.json"]
+        click.echo("\n" + "\n".join(str(path) for path in written) if report.finished else f"\n{out} is not finished")
     if not report.finished:
         for name, message in list(report.failed.items())[:_TOLD]:
             click.echo(f"{name}: {message}", err=True)
