@@ -21,7 +21,8 @@ from minescale.labels.chips import check_id
 from minescale.types import BBox
 
 Edge = Literal["skip", "pad"]
-FORMS = ("crs, left, top, side_m", "west, south, east, north", "lon, lat, side_m")
+FORMS = ("crs, left, top, side_m", "lon, lat, side_m", "west, south, east, north")
+"""Columns that say where a place is; of a table with several of them, the first counts."""
 _BOX = ("west", "south", "east", "north")
 _MOST_PX = 8192
 """A window beyond this is a map, not a sample: scan it."""
@@ -112,7 +113,7 @@ def lay_windows(
         left, top = (places[name].to_numpy(np.float64) for name in ("left", "top"))
         count = _pixels(_sides(places, side_m), pixel)
         shape = np.stack([count, count], axis=1)
-    elif set(_BOX) <= set(places):
+    elif set(_BOX) <= set(places) and not {"lon", "lat", "side_m"} <= set(places):
         crs, left, top, shape = _around_boxes(places, pixel, snap, anchor)
     elif {"lon", "lat"} <= set(places):
         crs, left, top = _round_middles(places, _sides(places, side_m), snap, anchor)
@@ -232,7 +233,7 @@ def batches(order: NDArray[np.intp], size: int) -> Iterator[NDArray[np.intp]]:
 
 def _column(places: pd.DataFrame, name: str) -> Any:
     if name not in places:
-        raise UsageError(f"places lack the column {name}", got=", ".join(places), expected=f"{name}, and {FORMS[-1]}")
+        raise UsageError(f"places lack the column {name}", got=", ".join(places), expected=f"{name}, and {FORMS[1]}")
     return places[name]
 
 

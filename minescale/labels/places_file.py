@@ -10,7 +10,7 @@ from minescale.errors import UsageError
 from minescale.labels.places import FORMS
 from minescale.labels.points import TABLES, read_points
 
-_WINDOWS = [set(form.split(", ")) for form in FORMS[:2]]
+_WINDOWS = [set(form.split(", ")) for form in FORMS if not form.startswith("lon")]
 
 
 def read_places(path: str | Path) -> pd.DataFrame:

@@ -56,7 +56,7 @@ def test_a_table_becomes_a_set_with_pictures(small_region: Region, places: Path,
 
 def test_an_area_is_tiled(small_region: Region, tmp_path: Path) -> None:
     box = small_region.bbox.as_tuple()
-    options = ("--area", *box, "--side", 3840, "--cluster", "inline", "--progress", "none")
+    options = ("--bbox", *box, "--side", 3840, "--cluster", "inline", "--progress", "none")
     done = run("dataset", "extract", *where(small_region), *options, "--out", tmp_path / "set")
     assert done.exit_code == 0, done.output
     assert "4 of 4 places" in done.stdout
@@ -93,6 +93,28 @@ def test_places_come_in_several_files(small_region: Region, tmp_path: Path, name
     assert done.exit_code == 0, done.output
     wanted = ["p000000", "p000001"] if name.startswith("boxes") else ["p0", "p1"]
     assert open_folder(tmp_path / "set").samples["id"].tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    "table", ["Data/Output/Locations/locations_z16_1280m.parquet", "Data/Input/Boxes/boxes_z16_1280m.csv"]
+)
+def test_cells_become_imagery(small_region: Region, tmp_path: Path, table: str) -> None:
+    """R087: the tables of ``dataset cells`` go in as they are, and their columns are the samples'."""
+    done = run("dataset", "cells", small_region.truth_polygons, "--out", tmp_path / "project", "--side", 1280)
+    assert done.exit_code == 0, done.output
+    options = ("--polygons", small_region.truth_polygons, "--cluster", "inline", "--progress", "none")
+    done = run(
+        "dataset", "extract", tmp_path / "project" / table, *where(small_region), "--out", tmp_path / "set", *options
+    )
+    assert done.exit_code == 0, done.output
+    dataset = open_folder(tmp_path / "set")
+    assert (dataset.samples["rows"] == 128).all()
+    assert (dataset.samples["cols"] == 128).all()
+    for row in np.flatnonzero(dataset.samples["class"] == 1):
+        mask = dataset.reader.mask(int(row))
+        if "overlap" in dataset.samples:
+            # A cell is a box of degrees, its image a square in UTM: about the same ground.
+            assert mask.mean() == pytest.approx(dataset.samples["overlap"].iloc[row], abs=0.02)
 
 
 def test_wrong_use_is_told_and_leaves_nothing(small_region: Region, places: Path, tmp_path: Path) -> None:

@@ -45,13 +45,13 @@ def cluster_options(function: F) -> F:
 
 @click.command(cls=Command, short_help="Cut out imagery for places, as a dataset folder.")
 @click.argument("places", required=False, metavar="[PLACES]")
-@click.option("--area", nargs=4, type=float, metavar="W S E N", help="Tile this area instead of reading PLACES.")
+@click.option("--bbox", nargs=4, type=float, metavar="W S E N", help="Tile this area instead of reading PLACES.")
 @click.option(
     "--edge",
     type=click.Choice(["skip", "pad"]),
     default="skip",
     show_default=True,
-    help="With --area: leave out tiles that stick out of it, or keep them whole.",
+    help="With --bbox: leave out tiles that stick out of it, or keep them whole.",
 )
 @click.option(
     "--catalog",
@@ -104,7 +104,7 @@ def cluster_options(function: F) -> F:
 @quiet_option
 def extract(
     places: str | None,
-    area: tuple[float, float, float, float] | None,
+    bbox: tuple[float, float, float, float] | None,
     edge: str,
     catalog: str,
     when: str | None,
@@ -134,9 +134,9 @@ def extract(
     130 interrupted. After 3, 5 and 130 the same command continues.
     """
     set_logging(verbose, quiet)
-    if (places is None) == (area is None):
+    if (places is None) == (bbox is None):
         raise UsageError(
-            "one source of places is needed", got="both" if places else "none", expected="PLACES or --area"
+            "one source of places is needed", got="both" if places else "none", expected="PLACES or --bbox"
         )
     settled = make_config(config_file, settings, {"cluster": cluster, "workers": workers})
 
@@ -158,7 +158,7 @@ def extract(
         table = read_places(places)
     else:
         # Snapped to 60 m, so that bands of every native resolution nest in the tiles.
-        table = tile_area(BBox.of(area or ()), side_m=side or 7680.0, pixel=60.0, edge=edge)  # type: ignore[arg-type]
+        table = tile_area(BBox.of(bbox or ()), side_m=side or 7680.0, pixel=60.0, edge=edge)  # type: ignore[arg-type]
     shapes = read_polygons(polygons, epoch=request.label_epoch) if polygons else None
     quiet_dask()
     with shown("none" if quiet else progress) as listener:  # type: ignore[arg-type]  # click has checked the choice

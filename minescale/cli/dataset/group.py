@@ -14,8 +14,8 @@ COMMANDS: Mapping[str, str] = {
     "label": "minescale.cli.dataset.label:label",
     "negatives": "minescale.cli.dataset.negatives:negatives",
     "polygons": "minescale.cli.dataset.polygons:polygons",
-    "screen": "minescale.cli.dataset.screen:screen",
     "sandbox": "minescale.cli.dataset.sandbox:sandbox",
+    "screen": "minescale.cli.dataset.screen:screen",
 }
 
 
