@@ -137,7 +137,8 @@ def read_tif(path: Path, bands: Sequence[int] | None = None) -> NDArray[Any]:
             with rasterio.Env(**_ENV), rasterio.open(path) as image:
                 return np.asarray(image.read(None if bands is None else [i + 1 for i in bands]))
     except (OSError, RasterioError) as error:
-        raise StoreError(f"cannot read {path}", got=str(error), fix="build the dataset again") from error
+        cause = str(error)
+    raise StoreError(f"cannot read {path}", got=cause, fix="build the dataset again")
 
 
 class ChipStore:

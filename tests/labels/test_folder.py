@@ -208,6 +208,8 @@ def test_nan_as_nodata_survives(tmp_path: Path) -> None:
 
 def test_a_chip_that_cannot_be_written_is_told_the_same_by_a_worker(tmp_path: Path) -> None:
     """The error travels: one that does not survive pickling would look like a bug of the run."""
+    import distributed  # noqa: F401  (makes pickles of errors carry what caused them)
+
     with pytest.raises(StoreError, match="cannot write") as caught:
         write_tif(tmp_path / "none" / "a.tif", np.ones((1, 4, 4), np.uint16), ["red"])
     assert isinstance(pickle.loads(pickle.dumps(caught.value)), StoreError)  # noqa: S301
