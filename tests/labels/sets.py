@@ -62,7 +62,7 @@ def make(
     if placed:
         places = pd.DataFrame([geo_columns(place_of(i, size)) for i in range(n)])
         table = pd.concat([table, places], axis=1)
-    if not masked:
+    if not masked and "label" not in columns:
         table["label"] = [int(bool((m == 1).any())) for m in masks]
     return Dataset(
         name="small set",
