@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from minescale.errors import UsageError
+from minescale.labels import known_sets
 from minescale.labels.dataset import Dataset
 from minescale.labels.folder import FolderReader, open_folder, write_folder
 from minescale.labels.folder_layout import CHIPS, DATASET, IMAGES, MASKS, write_split
@@ -58,7 +59,7 @@ NAMES = (*(form.name for form in FORMATS), *NATIVE)
 
 
 def recognise(path: str | Path) -> str:
-    """Name of the format that lies at ``path``.
+    """Name of the format, or of the published set, that lies at ``path``.
 
     Raises
     ------
@@ -68,18 +69,22 @@ def recognise(path: str | Path) -> str:
     root = Path(path)
     if root.is_file() and root.name.endswith((".tar.gz", ".tgz")):
         raise UsageError(f"{root.name} is packed", fix=f"tar -xzf {root.name} into a folder of its own")
+    if root.is_dir():
+        if (root / DATASET).is_file():
+            return NATIVE[0]
+        for form in FORMATS:
+            if form.load().recognise(root):
+                return form.name
+    known = known_sets.recognise(root)
+    if known is not None:
+        return known
     if not root.is_dir():
-        raise UsageError("no dataset there", got=str(root), expected="a folder")
-    if (root / DATASET).is_file():
-        return NATIVE[0]
-    for form in FORMATS:
-        if form.load().recognise(root):
-            return form.name
+        raise UsageError("no dataset there", got=str(root), expected="a folder, or a published .npz file")
     there = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in root.iterdir())
     raise UsageError(
         f"{root} holds no dataset of a known format",
         got=", ".join(there[:12]) + (f" and {len(there) - 12} more" if len(there) > 12 else "") or "nothing",
-        expected=f"{', '.join(NAMES)}",
+        expected=f"{', '.join(NAMES)}, or one of the published sets {', '.join(known_sets.NAMES)}",
     )
 
 
@@ -96,6 +101,8 @@ def open_dataset(path: str | Path) -> Dataset:
     name = recognise(path)
     if name in NATIVE:
         return open_folder(path)
+    if name in known_sets.NAMES:
+        return known_sets.read(Path(path), name)
     dataset: Dataset = _format(name).load().read(Path(path))
     return dataset
 
@@ -104,7 +111,7 @@ def open_split(path: str | Path) -> Split | None:
     """The split that a set was written with; None where it came without one, or in the project's own folder, which
     may keep several."""
     name = recognise(path)
-    described = None if name in NATIVE else read_sidecar(path, name)
+    described = read_sidecar(path, name) if name not in (*NATIVE, *known_sets.NAMES) else None
     return None if described is None else described.split
 
 
@@ -154,11 +161,13 @@ def write_dataset(
 def validate(path: str | Path) -> list[Finding]:
     """Everything that departs from the format of what lies at ``path``; empty for a sound set."""
     name, root = recognise(path), Path(path)
-    return _native(root) if name in NATIVE else _format(name).validate(root)
+    if name in (*NATIVE, *known_sets.NAMES):
+        return _chips(root, open_dataset(root))
+    return _format(name).validate(root)
 
 
-def _native(root: Path) -> list[Finding]:
-    dataset = open_folder(root)
+def _chips(root: Path, dataset: Dataset) -> list[Finding]:
+    """Findings where a description says all: chips that cannot be read, or are not what it says."""
     reader, found = dataset.reader, []
     for row, name in enumerate(dataset.samples["id"]):
         try:

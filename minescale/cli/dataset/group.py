@@ -10,12 +10,15 @@ from minescale.cli.group import LazyGroup
 
 COMMANDS: Mapping[str, str] = {
     "cells": "minescale.cli.dataset.cells:cells",
+    "export": "minescale.cli.dataset.export:export",
     "extract": "minescale.cli.dataset.extract:extract",
+    "info": "minescale.cli.dataset.info:info",
     "label": "minescale.cli.dataset.label:label",
     "negatives": "minescale.cli.dataset.negatives:negatives",
     "polygons": "minescale.cli.dataset.polygons:polygons",
     "sandbox": "minescale.cli.dataset.sandbox:sandbox",
     "screen": "minescale.cli.dataset.screen:screen",
+    "validate": "minescale.cli.dataset.validate:validate",
 }
 
 
