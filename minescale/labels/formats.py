@@ -53,6 +53,7 @@ FORMATS = (
     Format("bandtiles", "per-band tile folders", "band_tiles"),
     Format("yolo", "YOLO boxes or segments", "yolo"),
     Format("coco", "COCO instances", "coco"),
+    Format("seedtree", "the Sentinel-2 project's folders", "seed_tree"),
 )
 """In the order in which a folder is looked at: what is rarest to be met by chance comes first."""
 NAMES = (*(form.name for form in FORMATS), *NATIVE)

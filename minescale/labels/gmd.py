@@ -7,7 +7,6 @@ inside ``train``, which the reader tolerates (F03).
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,10 @@ from minescale.labels.classes import THREE_CLASS
 from minescale.labels.dataset import Dataset
 from minescale.labels.files import FileReader, common_bands, header_of, with_places
 from minescale.labels.label_png import write_label_png
-from minescale.labels.rgb_png import PERCENTILES, colour_bands, measure, shown, write_rgb_png
+from minescale.labels.previews import Stretch
+from minescale.labels.rgb_png import PERCENTILES, Bands, colour_bands, shown, write_rgb_png
 from minescale.labels.sidecar import need_parts, read_sidecar
+from minescale.labels.sites import site_key, split_site
 from minescale.labels.split import PARTS, Split
 
 NAME = "gmd"
@@ -33,7 +34,6 @@ COLUMNS = ("split", "site", "region", "original_path", "new_path", "sensor", "da
 KINDS = {"images": ".tif", "labels": ".png", "rgb": ".png"}
 LAST = 99_999
 """Highest number that five digits hold."""
-_REGION = re.compile(r"(?P<site>.+?)_(?P<region>agm_region_\d+)")
 
 
 def plan_mapping(dataset: Dataset, split: Split | None) -> pd.DataFrame:
@@ -53,7 +53,7 @@ def plan_mapping(dataset: Dataset, split: Split | None) -> pd.DataFrame:
             "site": samples["site"].astype(str),
             "region": _text(samples, "region"),
             "original_path": _text(samples, "original_path", "id"),
-            "sensor": _text(samples, "sensor"),
+            "sensor": _text(samples, "sensor").replace("", str(dataset.provenance.get("sensor", ""))),
             "datetime": _text(samples, "image_date"),
         }
     )
@@ -153,9 +153,8 @@ def read_mapping(path: str | Path) -> pd.DataFrame:
 
 
 def folder_name(site: str, region: str) -> str:
-    """``site_region`` as a folder: lower case ASCII letters, digits and ``_``."""
-    text = unicodedata.normalize("NFKD", f"{site}_{region}" if region else site).encode("ascii", "ignore").decode()
-    name = re.sub(r"[^a-z0-9-]+", "_", text.lower()).strip("_")
+    """``site_region`` as a folder: lower case letters without accents, digits and ``_``."""
+    name = site_key(f"{site}_{region}" if region else site)
     if not name:
         raise UsageError("site has no letter or digit for a folder's name", got=repr(site))
     return name
@@ -236,7 +235,7 @@ def _write_sample(
     row: int,
     folder: Path,
     new_path: str,
-    bands: tuple[str, str, str],
+    bands: Bands,
     percentiles: tuple[float, float],
 ) -> tuple[int, int]:
     image, mask = dataset.reader.image(row), dataset.reader.mask(row)
@@ -253,9 +252,8 @@ def _write_sample(
     tags = {"units": dataset.units}
     write_tif(paths["images"], image, dataset.bands, geobox=place, nodata=dataset.nodata, tags=tags)
     write_label_png(paths["labels"], mask, dataset.classes)
-    colours, seen = shown(dataset, row, bands)
-    stretch = measure(colours, seen, bands, percentiles)
-    write_rgb_png(paths["rgb"], stretch.picture(colours, seen), stretch)
+    colours = shown(dataset, row, bands)
+    write_rgb_png(paths["rgb"], colours, dataset.nodata, Stretch.of(colours, dataset.nodata, percentiles), bands)
     return mask.shape[0], mask.shape[1]
 
 
@@ -285,12 +283,12 @@ def _listed(root: Path, part: str) -> list[dict[str, Any]]:
     base = base_of(root, part)
     rows = []
     for path in sorted((base / "images").glob("*/*.tif")):
-        found = _REGION.fullmatch(path.parent.name)
+        site, region = split_site(path.parent.name)
         rows.append(
             {
                 "id": f"{part}-{path.parent.name}-{path.stem}",
-                "site": found["site"] if found else path.parent.name,
-                "region": found["region"] if found else None,
+                "site": site,
+                "region": None if region is None else f"agm_region_{region}",
                 "source": "global mining dataset",
                 "split": part,
                 "file": path.relative_to(root).as_posix(),

@@ -16,7 +16,7 @@ from minescale.labels.classes import ClassMap
 from minescale.labels.dataset import Dataset
 from minescale.labels.objects import MIN_AREA_PX, MIN_VISIBLE, Object, objects_of_mask, objects_of_shapes
 from minescale.labels.polygons import Polygons
-from minescale.labels.rgb_png import Stretch, colour_bands, measure_set, shown, write_rgb_png
+from minescale.labels.rgb_png import AS_IS, colour_bands, describe, shown, stretch_of_set, write_rgb_png
 from minescale.labels.sidecar import need_parts
 from minescale.labels.split import PARTS, Split
 
@@ -70,10 +70,10 @@ class ObjectTiles:
         self.min_visible, self.min_area_px = min_visible, min_area_px
         self.left_out = 0
         """Polygons that touched a tile and showed too little of themselves."""
-        bands = colour_bands(dataset, rgb)
+        self.bands = colour_bands(dataset, rgb)
         train = np.flatnonzero((self.parts == "train").to_numpy())
         rows = train if len(train) else np.flatnonzero(self.parts.notna().to_numpy())
-        self.stretch: Stretch = measure_set(dataset, rows, bands)
+        self.stretch = stretch_of_set(dataset, rows, self.bands)
         if polygons is None and dataset.reader.mask(int(rows[0])) is None:
             raise UsageError(
                 f"{form} needs outlines, and {dataset.name} labels whole samples",
@@ -89,10 +89,10 @@ class ObjectTiles:
         rows = [row for part in PARTS for row in np.flatnonzero((self.parts == part).to_numpy()).tolist()]
         for row in rows:
             name, part = check_id(str(self.dataset.samples["id"].iloc[row])), self.parts.iloc[row]
-            colours, seen = shown(self.dataset, row, self.stretch.bands)
+            colours = shown(self.dataset, row, self.bands)
             file = f"images/{part}/{name}.png"
-            write_rgb_png(folder / file, self.stretch.picture(colours, seen), self.stretch)
-            height, width = seen.shape
+            write_rgb_png(folder / file, colours, self.dataset.nodata, self.stretch, self.bands)
+            _, height, width = colours.shape
             yield Tile(row, part, file, height, width, tuple(self._objects(row, (height, width))))
 
     def written(self, tiles: Sequence[Tile], **columns: Sequence[Any]) -> Dataset:
@@ -106,21 +106,19 @@ class ObjectTiles:
             width=[tile.width for tile in tiles],
             **{name: pd.Series(list(values)) for name, values in columns.items()},
         )
-        limits = self.stretch
-        plain = limits.percentiles is None
         return replace(
             self.dataset,
             samples=samples,
-            bands=limits.bands,
+            bands=self.bands,
             classes=object_classes(self.names, self.dataset.classes),
-            units=self.dataset.units if plain else f"8-bit picture of {self.dataset.units}",
+            units=self.dataset.units if self.stretch == AS_IS else f"8-bit picture of {self.dataset.units}",
             nodata=None,
         )
 
     def options(self) -> dict[str, Any]:
         return {
             "classes": list(self.names),
-            "stretch": self.stretch.to_dict(),
+            "stretch": describe(self.stretch, self.bands),
             "objects_from": "masks" if self.polygons is None else sorted(p.source for p in self.polygons.values()),
             "min_visible": self.min_visible,
             "min_area_px": self.min_area_px,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from minescale.labels.formats import open_dataset, write_dataset
+from minescale.cli.dataset.export import FORMATS
+from minescale.labels.formats import NAMES, open_dataset, write_dataset
 from tests.cli.conftest import run
 from tests.labels.sets import make, split_of
 
@@ -31,7 +32,7 @@ def test_info_in_words_and_json(folder: tuple[Path, Path]) -> None:
     assert values["labels"] == "pixels"
 
 
-@pytest.mark.parametrize("form", ["gmd", "folders", "pixels", "bandtiles", "yolo", "coco", "zarr"])
+@pytest.mark.parametrize("form", ["gmd", "folders", "pixels", "bandtiles", "yolo", "coco", "seedtree", "zarr"])
 def test_export_and_validate_every_format(folder: tuple[Path, Path], tmp_path: Path, form: str) -> None:
     done = run("dataset", "export", folder[0], "--format", form, "--out", tmp_path / "out", "--split", folder[1])
     assert done.exit_code == 0, done.stderr
@@ -42,6 +43,10 @@ def test_export_and_validate_every_format(folder: tuple[Path, Path], tmp_path: P
     again = run("dataset", "export", folder[0], "--format", form, "--out", tmp_path / "out", "--split", folder[1])
     assert again.exit_code == 2
     assert "exists" in again.stderr
+
+
+def test_the_command_knows_every_format() -> None:
+    assert sorted(FORMATS) == sorted(NAMES)
 
 
 def test_r015_export_packs_the_same_archive_twice(folder: tuple[Path, Path], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from minescale.labels.dataset import Dataset
 from minescale.labels.formats import NAMES, open_dataset, open_split, recognise, validate, write_dataset
 from tests.labels.sets import assert_same, files_of, make, split_of
 
-EXACT = ("folder", "zarr", "gmd", "pixels", "bandtiles")
+EXACT = ("folder", "zarr", "gmd", "pixels", "bandtiles", "seedtree")
 """Formats that lose nothing."""
 
 
@@ -36,7 +36,8 @@ def written(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[
 @pytest.mark.parametrize("name", NAMES)
 def test_every_format_is_recognised_and_sound(written: dict[str, Path], name: str) -> None:
     assert recognise(written[name]) == ("folder" if name == "zarr" else name)
-    assert validate(written[name]) == []
+    # Without polygons and cells the project's folders for them are empty, which is noted.
+    assert [f for f in validate(written[name]) if f.severe or name != "seedtree"] == []
     assert len(open_dataset(written[name])) == 8
 
 

@@ -115,7 +115,7 @@ def test_r011_each_image_has_a_colour_picture_with_its_stretch(tree: Path, datas
         seen = (image[:3] != 0).all(axis=0)
         assert said["low"][0] == pytest.approx(np.percentile(image[0][seen], 2))
         mapped = (image[0].astype(float) - said["low"][0]) / (said["high"][0] - said["low"][0])
-        expected = np.where(seen, np.floor(np.clip(mapped, 0, 1) * 255 + 0.5), 0)
+        expected = np.where(seen, np.floor(np.clip(mapped, 0, 1) * 255 + 0.5), 128)
         assert np.abs(pixels[..., 0] - expected).max() <= 1
 
 

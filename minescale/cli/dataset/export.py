@@ -9,7 +9,7 @@ import click
 from minescale.cli.group import Command
 from minescale.cli.params import echo_json, json_option, verbose_option
 
-FORMATS = ("gmd", "folders", "pixels", "bandtiles", "yolo", "coco", "folder", "zarr")
+FORMATS = ("gmd", "folders", "pixels", "bandtiles", "yolo", "coco", "seedtree", "folder", "zarr")
 
 
 @click.command(cls=Command, short_help="Write a dataset in another format.")
@@ -18,7 +18,8 @@ FORMATS = ("gmd", "folders", "pixels", "bandtiles", "yolo", "coco", "folder", "z
 @click.option("--out", "-o", required=True, metavar="DIR", help="Folder to write; must not exist.")
 @click.option("--split", metavar="FILE", help="Split as JSON; default: the parts that the set was published with.")
 @click.option("--rgb", metavar="R,G,B", help="Bands to show in pictures; default: red,green,blue.")
-@click.option("--polygons", metavar="FILE", help="Outlines to take distances (pixels) or objects (yolo, coco) from.")
+@click.option("--polygons", metavar="FILE", help="Outlines: distances (pixels), objects (yolo, coco), maus (seedtree).")
+@click.option("--cells", metavar="FILE", help="seedtree: Locations table of the cells, GeoParquet.")
 @click.option("--buffer", "buffer_m", type=float, metavar="M", help="pixels: leave out what is nearer to an edge.")
 @click.option("--table", type=click.Choice(["parquet", "csv"]), help="pixels: kind of table; default: parquet.")
 @click.option("--task", type=click.Choice(["detect", "segment"]), help="yolo: boxes or segments; default: detect.")
@@ -75,8 +76,21 @@ def _options(form: str, given: dict[str, Any]) -> dict[str, Any]:
         from minescale.labels.vectors import read_polygons
 
         outlines = read_polygons(options["polygons"])
-        options["polygons"] = outlines if form == "pixels" else {"mining": outlines}
+        options["polygons"] = {"mining": outlines} if form in ("yolo", "coco") else outlines
+    if "cells" in options:
+        options["cells"] = _cells(options["cells"])
     return options
+
+
+def _cells(path: str) -> Any:
+    import geopandas as gpd
+
+    from minescale.errors import UsageError
+
+    try:
+        return gpd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UsageError("cannot read the cells", got=str(error), expected="locations_*.parquet") from error
 
 
 def _text(path: str) -> str:
