@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from minescale.errors import MinescaleError, StoreError, UsageError
 from minescale.labels.dataset import Dataset
 from minescale.labels.files import header_of, read_image
-from minescale.labels.object_tiles import ObjectTiles, Tile, object_classes
+from minescale.labels.object_tiles import ObjectTiles, object_classes
 from minescale.labels.objects import MIN_AREA_PX, MIN_VISIBLE, Object, fill, ring_of
 from minescale.labels.polygons import Polygons
 from minescale.labels.sidecar import Finding, read_sidecar
@@ -47,24 +47,27 @@ def write(
         dataset, split, NAME, polygons=polygons, classes=classes, rgb=rgb,
         min_visible=min_visible, min_area_px=min_area_px,
     )  # fmt: skip
-    tiles = list(maker.write(folder))
-    (folder / FOLDER).mkdir()
-    ids: list[int] = []
+    images: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS}
+    notes: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS}
     first = 1
+    for number, (tile, things) in enumerate(maker.write(folder), 1):
+        name = Path(tile.file).name
+        size = {"width": tile.width, "height": tile.height}
+        images[tile.part].append({"id": number, "file_name": name, **size, "license": 1})
+        notes[tile.part] += [annotation(thing, i, number) for i, thing in enumerate(things, first)]
+        first += len(things)
+    (folder / FOLDER).mkdir()
     for part in PARTS:
-        chosen = [tile for tile in tiles if tile.part == part]
-        values = _instances(dataset, maker.names, chosen, len(ids) + 1, first)
-        ids += [image["id"] for image in values["images"]]
-        first += len(values["annotations"])
+        values = {
+            "info": {"description": dataset.name, "version": "1"},
+            "licenses": [{"id": 1, "name": dataset.licence, "url": ""}],
+            "categories": [{"id": i, "name": name, "supercategory": "land"} for i, name in enumerate(maker.names, 1)],
+            "images": images[part],
+            "annotations": notes[part],
+        }
         text = json.dumps(values, indent=1, allow_nan=False)
-        (folder / FOLDER / f"instances_{part}.json").write_text(text + "\n", encoding="utf-8")
-    written = maker.written(
-        tiles,
-        objects=[len(tile.objects) for tile in tiles],
-        image_id=ids,
-        label_file=[f"{FOLDER}/instances_{tile.part}.json" for tile in tiles],
-    )
-    return written, maker.options()
+        _file(folder, part).write_text(text + "\n", encoding="utf-8")
+    return maker.written(lambda tile: f"{FOLDER}/instances_{tile.part}.json"), maker.options()
 
 
 def annotation(thing: Object, number: int, image: int) -> dict[str, Any]:
@@ -207,26 +210,6 @@ def _wrong(note: Mapping[str, Any], images: Mapping[int, Any], categories: set[i
 def _area(ring: NDArray[np.float64]) -> float:
     x, y = ring.T
     return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
-
-
-def _instances(
-    dataset: Dataset, names: Sequence[str], tiles: Sequence[Tile], image: int, number: int
-) -> dict[str, Any]:
-    images: list[dict[str, Any]] = []
-    notes: list[dict[str, Any]] = []
-    for i, tile in enumerate(tiles, image):
-        images.append(
-            {"id": i, "file_name": Path(tile.file).name, "width": tile.width, "height": tile.height, "license": 1}
-        )
-        for thing in tile.objects:
-            notes.append(annotation(thing, number + len(notes), i))
-    return {
-        "info": {"description": dataset.name, "version": "1"},
-        "licenses": [{"id": 1, "name": dataset.licence, "url": ""}],
-        "categories": [{"id": i, "name": name, "supercategory": "land"} for i, name in enumerate(names, 1)],
-        "images": images,
-        "annotations": notes,
-    }
 
 
 def _file(root: Path, part: str) -> Path:

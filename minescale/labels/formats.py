@@ -15,7 +15,7 @@ from minescale.errors import UsageError
 from minescale.labels import known_sets
 from minescale.labels.dataset import Dataset
 from minescale.labels.folder import FolderReader, open_folder, write_folder
-from minescale.labels.folder_layout import CHIPS, DATASET, IMAGES, MASKS, write_split
+from minescale.labels.folder_layout import CHIPS, DATASET, IMAGES, MASKS, SPLITS, read_split, write_split
 from minescale.labels.new_folder import new_folder
 from minescale.labels.sidecar import SIDECAR, Finding, parts_of, read_sidecar, write_sidecar
 from minescale.labels.split import Split
@@ -109,10 +109,13 @@ def open_dataset(path: str | Path) -> Dataset:
 
 
 def open_split(path: str | Path) -> Split | None:
-    """The split that a set was written with; None where it came without one, or in the project's own folder, which
-    may keep several."""
+    """The split that a set was written with; None where it came without one, or keeps several, as the project's own
+    folder may."""
     name = recognise(path)
-    described = read_sidecar(path, name) if name not in (*NATIVE, *known_sets.NAMES) else None
+    if name in NATIVE:
+        kept = sorted((Path(path) / SPLITS).glob("*.json"))
+        return read_split(path, kept[0].stem) if len(kept) == 1 else None
+    described = None if name in known_sets.NAMES else read_sidecar(path, name)
     return None if described is None else described.split
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from minescale.errors import UsageError
 from minescale.labels.chips import check_id, geobox_of
@@ -32,8 +31,6 @@ class Tile:
     """Relative to the set."""
     height: int
     width: int
-    objects: tuple[Object, ...]
-    """Values are 1 for the first class, and so on."""
 
 
 class ObjectTiles:
@@ -68,6 +65,7 @@ class ObjectTiles:
         self.names = tuple(classes or (polygons if polygons is not None else dataset.classes.names[1:]))
         self.polygons = polygons
         self.min_visible, self.min_area_px = min_visible, min_area_px
+        self._rows: list[tuple[Tile, int]] = []
         self.left_out = 0
         """Polygons that touched a tile and showed too little of themselves."""
         self.bands = colour_bands(dataset, rgb)
@@ -82,8 +80,11 @@ class ObjectTiles:
         if polygons is not None and set(self.names) - set(polygons):
             raise UsageError("classes without polygons", got=list(self.names), expected=list(polygons))
 
-    def write(self, folder: Path) -> Iterator[Tile]:
-        """Write ``images/<part>/<id>.png`` for every sample of a part, and tell what is in each."""
+    def write(self, folder: Path) -> Iterator[tuple[Tile, list[Object]]]:
+        """Write ``images/<part>/<id>.png`` for every sample of a part, and tell what is in each.
+
+        Values of objects are 1 for the first class, and so on.
+        """
         for part in PARTS:
             (folder / "images" / part).mkdir(parents=True, exist_ok=True)
         rows = [row for part in PARTS for row in np.flatnonzero((self.parts == part).to_numpy()).tolist()]
@@ -93,18 +94,23 @@ class ObjectTiles:
             file = f"images/{part}/{name}.png"
             write_rgb_png(folder / file, colours, self.dataset.nodata, self.stretch, self.bands)
             _, height, width = colours.shape
-            yield Tile(row, part, file, height, width, tuple(self._objects(row, (height, width))))
+            tile = Tile(row, part, file, height, width)
+            found = self._objects(row, (height, width))
+            self._rows.append((tile, len(found)))
+            yield tile, found
 
-    def written(self, tiles: Sequence[Tile], **columns: Sequence[Any]) -> Dataset:
+    def written(self, label_file: Callable[[Tile], str]) -> Dataset:
         """What one reads back: 8-bit pictures, and classes numbered from 1 in the order of their names."""
+        tiles = [tile for tile, _ in self._rows]
         samples = self.dataset.samples.iloc[[tile.row for tile in tiles]].reset_index(drop=True)
         samples = samples.assign(
             split=[tile.part for tile in tiles],
+            label=[int(count > 0) for _, count in self._rows],
+            objects=[count for _, count in self._rows],
             file=[tile.file for tile in tiles],
-            label=[int(bool(tile.objects)) for tile in tiles],
+            label_file=[label_file(tile) for tile in tiles],
             height=[tile.height for tile in tiles],
             width=[tile.width for tile in tiles],
-            **{name: pd.Series(list(values)) for name, values in columns.items()},
         )
         return replace(
             self.dataset,

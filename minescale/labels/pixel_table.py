@@ -122,7 +122,7 @@ def write(
 
 
 def pixels_for(
-    root: Path,
+    root: str | Path,
     samples: pd.DataFrame,
     *,
     features: Sequence[str],
@@ -142,7 +142,7 @@ def pixels_for(
     if target not in ("label", "distance"):
         raise UsageError("unknown target", got=target, expected="label | distance")
     for _, entry in samples.iterrows():
-        pixels = read_rows(root, entry)
+        pixels = read_rows(Path(root), entry)
         missing = sorted({*features, wanted} - set(pixels.column_names))
         if missing:
             raise UsageError("pixel table lacks columns", got=missing, expected=", ".join(pixels.column_names))

@@ -53,12 +53,12 @@ def write_stac(folder: Path, dataset: Dataset, assets: Assets) -> None:
         for ids that cannot name files.
     """
     (folder / ITEMS).mkdir()
-    items = []
+    extents = []
     for _, entry in dataset.samples.iterrows():
         item = label_item(dataset, entry, assets(entry))
         (folder / ITEMS / f"{check_id(item['id'])}.json").write_text(_dump(item), encoding="utf-8")
-        items.append(item)
-    (folder / COLLECTION).write_text(_dump(label_collection(dataset, items)), encoding="utf-8")
+        extents.append((item.get("bbox"), _span(item)))
+    (folder / COLLECTION).write_text(_dump(label_collection(dataset, extents)), encoding="utf-8")
 
 
 def label_item(dataset: Dataset, entry: pd.Series, files: dict[str, str]) -> dict[str, Any]:
@@ -81,20 +81,25 @@ def label_item(dataset: Dataset, entry: pd.Series, files: dict[str, str]) -> dic
     return item
 
 
-def label_collection(dataset: Dataset, items: list[dict[str, Any]]) -> dict[str, Any]:
-    """The collection; extents are those of the items that have a place and a date, else the world and any time."""
-    boxes = np.array([item["bbox"] for item in items if "bbox" in item])
+def label_collection(dataset: Dataset, extents: list[tuple[list[float] | None, tuple[str, str]]]) -> dict[str, Any]:
+    """The collection; its extents are those of the items that have a place and a date, else the world and any time.
+
+    Parameters
+    ----------
+    extents : box, or None, and time of each item.
+    """
+    boxes = np.array([box for box, _ in extents if box is not None])
     bbox = [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)] if len(boxes) else WORLD
-    spans = [_span(item) for item in items]
-    known = [span for span in spans if span != NEVER] or [NEVER]
-    parts = sorted({item["properties"]["ml-aoi:split"] for item in items if "ml-aoi:split" in item["properties"]})
+    known = [span for _, span in extents if span != NEVER] or [NEVER]
+    ids = dataset.samples["id"].astype(str)
+    parts = sorted({PARTS[part] for part in dataset.samples["split"].dropna()})
     collection: dict[str, Any] = {
         "type": "Collection",
         "stac_version": STAC_VERSION,
         "stac_extensions": [LABEL, ML_AOI],
         "id": _collection_id(dataset),
         "title": dataset.name,
-        "description": f"{len(items)} labelled samples of {', '.join(dataset.bands)}; labels are {_meaning(dataset)}.",
+        "description": f"{len(ids)} labelled samples of {', '.join(dataset.bands)}; labels are {_meaning(dataset)}.",
         # STAC takes SPDX ids and the word other.
         "license": "other" if dataset.licence == "none" else dataset.licence,
         "extent": {
@@ -104,7 +109,7 @@ def label_collection(dataset: Dataset, items: list[dict[str, Any]]) -> dict[str,
         "summaries": {"minescale:bands": list(dataset.bands), **({"ml-aoi:split": parts} if parts else {})},
         "links": [
             {"rel": "root", "href": f"./{COLLECTION}", "type": MEDIA[".json"]},
-            *({"rel": "item", "href": f"./{ITEMS}/{i['id']}.json", "type": "application/geo+json"} for i in items),
+            *({"rel": "item", "href": f"./{ITEMS}/{i}.json", "type": "application/geo+json"} for i in ids),
         ],
         "minescale:software": __version__,
     }

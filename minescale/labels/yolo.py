@@ -94,17 +94,12 @@ def write(
     )  # fmt: skip
     for part in PARTS:
         (folder / "labels" / part).mkdir(parents=True)
-    tiles = []
-    for tile in maker.write(folder):
-        lines = [line_of(thing, tile.height, tile.width, task) + "\n" for thing in tile.objects]
+    for tile, things in maker.write(folder):
+        lines = [line_of(thing, tile.height, tile.width, task) + "\n" for thing in things]
         (folder / _label(tile.file)).write_text("".join(lines), encoding="utf-8")
-        tiles.append(tile)
     data = {part: f"images/{part}" for part in PARTS} | {"nc": len(maker.names), "names": dict(enumerate(maker.names))}
     (folder / DATA).write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
-    written = maker.written(
-        tiles, objects=[len(tile.objects) for tile in tiles], label_file=[_label(tile.file) for tile in tiles]
-    )
-    return written, {"task": task, **maker.options()}
+    return maker.written(lambda tile: _label(tile.file)), {"task": task, **maker.options()}
 
 
 def recognise(root: Path) -> bool:

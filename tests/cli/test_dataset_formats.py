@@ -24,6 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_info_in_words_and_json(folder: tuple[Path, Path]) -> None:
+    """Counts are those of the set itself, not of a page about it (F28)."""
     done = run("dataset", "info", folder[0])
     assert done.exit_code == 0, done.stderr
     assert "red, green, blue, nir" in done.stdout

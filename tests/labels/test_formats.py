@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pystac
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from minescale.errors import StoreError, UsageError
-from minescale.labels.dataset import Dataset
+from minescale.labels.dataset import ArrayReader, Dataset
 from minescale.labels.formats import NAMES, open_dataset, open_split, recognise, validate, write_dataset
 from tests.labels.sets import assert_same, files_of, make, split_of
 
@@ -46,11 +48,38 @@ def test_what_loses_nothing_reads_back_equal(written: dict[str, Path], dataset: 
     assert_same(open_dataset(written[name]), dataset)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("folder", "zarr")])
-def test_the_split_travels_with_the_set(written: dict[str, Path], dataset: Dataset, name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_r090_the_same_split_travels_with_every_set(written: dict[str, Path], dataset: Dataset, name: str) -> None:
+    """R090: detectors train on the very split that pixel models do, image-wise (R073)."""
     assert open_split(written[name]) == split_of(dataset)
-    opened = open_dataset(written[name])
-    assert dict(zip(opened.samples["id"], opened.samples["split"], strict=True)) == split_of(dataset).parts
+    if name not in ("folder", "zarr"):
+        opened = open_dataset(written[name])
+        assert dict(zip(opened.samples["id"], opened.samples["split"], strict=True)) == split_of(dataset).parts
+
+
+@pytest.mark.parametrize("name", ["folder", "zarr", "gmd", "pixels", "bandtiles"])
+@settings(max_examples=8, deadline=None)
+@given(
+    n=st.integers(1, 4),
+    bands=st.integers(3, 5),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    dtype=st.sampled_from(["uint8", "uint16", "int16", "float32"]),
+    nodata=st.sampled_from([None, 0, 7]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_set_survives_formats_that_lose_nothing(
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str, n: int, bands: int, size: tuple[int, int], dtype: str, nodata: int | None, seed: int,
+) -> None:  # fmt: skip
+    """Any size from one pixel on, any type, any mask with ignored pixels."""
+    base, random = make(n, nodata=nodata), np.random.default_rng(seed)
+    names = ("red", "green", "blue", "nir", "swir16")[:bands]
+    images = random.integers(0, 200, (n, bands, *size)).astype(dtype)
+    reader = ArrayReader(images, random.choice(np.array([0, 1, 255], np.uint8), (n, *size)))
+    dataset = Dataset(**{f: getattr(base, f) for f in base.__slots__} | {"bands": names, "reader": reader})
+    root = tmp_path_factory.mktemp("any") / "set"
+    assert_same(write_dataset(dataset, root, format=name, split=split_of(dataset)), dataset)
+    assert validate(root) == []
 
 
 @pytest.mark.parametrize("first", EXACT)
