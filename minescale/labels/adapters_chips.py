@@ -45,12 +45,12 @@ _CLOUDS = {3: 0, 0: 1, 4: 2, 1: 3}
 
 
 def kind_of(path: Path) -> str | None:
-    """Which of the sets a file, or the only ``.npz`` file of a folder, holds; None for any other."""
-    file = _file(path)
-    if file is None:
+    """Which of the sets a file, or the first ``.npz`` file of a folder, holds; None for any other."""
+    files = _files(path)
+    if not files:
         return None
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with np.load(files[0], allow_pickle=False) as arrays:
             names = set(arrays.files)
     except (OSError, ValueError):
         return None
@@ -157,8 +157,7 @@ def read_ukis(path: str | Path) -> Dataset:
 
     Images are float32 (blue, green, red, nir, swir16, swir22), top-of-atmosphere reflectance, 512 x 512 pixels.
     """
-    folder = Path(path)
-    files = [folder] if folder.is_file() else sorted(folder.rglob("*.npz"))
+    files = _files(Path(path))
     images, masks = [], []
     for file in files:
         arrays = _load(file, "ukis")
@@ -226,16 +225,18 @@ def _kind(name: str) -> str | None:
     return next((kind for word, kind in _KINDS.items() if word in name), None)
 
 
-def _file(path: Path) -> Path | None:
+def _files(path: Path) -> list[Path]:
+    """The ``.npz`` files at a path, no more than two folders down: who looks at a folder does not walk a disk."""
     if path.is_file():
-        return path if path.suffix == ".npz" else None
-    return next(iter(sorted(path.rglob("*.npz"))), None) if path.is_dir() else None
+        return [path] if path.suffix == ".npz" else []
+    return sorted(file for pattern in ("*.npz", "*/*.npz", "*/*/*.npz") for file in path.glob(pattern))
 
 
 def _load(path: str | Path, kind: str) -> dict[str, NDArray[Any]]:
-    file = _file(Path(path))
-    if file is None:
+    files = _files(Path(path))
+    if not files:
         raise UsageError("no chips there", got=str(path), expected="a .npz file, or a folder with one")
+    file = files[0]
     try:
         with np.load(file, allow_pickle=False) as arrays:
             missing = KEYS[kind] - set(arrays.files)

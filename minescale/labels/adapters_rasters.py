@@ -124,10 +124,9 @@ def read_sand_mining(folder: str | Path) -> Dataset:
     Images are uint8 (red, green, blue). Nobody looked for mines beyond the corridor, so nothing is known there. Scenes
     of one place share a site.
     """
-    root = next(iter(sorted(Path(folder).rglob("observations.json"))), None)
+    root = river_scenes(Path(folder))
     if root is None:
         raise UsageError(f"{folder} holds no river scenes", expected="observations.json beside Observation0, ...")
-    root = root.parent
     notes = json.loads((root / "observations.json").read_text(encoding="utf-8"))
     folders = [root / f"Observation{i}" for i in range(len(notes))]
     headers = [header_of(path / "rgb.tif") for path in folders]
@@ -154,6 +153,12 @@ def read_sand_mining(folder: str | Path) -> Dataset:
         licence="MIT",
         provenance={"labels": "sand mining within the river corridor"},
     )
+
+
+def river_scenes(path: Path) -> Path | None:
+    """The folder with ``observations.json`` and ``Observation0``, no more than two folders below ``path``."""
+    found = (f.parent for pattern in ("", "*/", "*/*/") for f in path.glob(f"{pattern}observations.json"))
+    return next((root for root in found if (root / "Observation0" / "rgb.tif").is_file()), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,8 @@ def read(root: Path) -> Dataset:
         value_of = {c["id"]: names.index(c["name"]) + 1 for c in values["categories"]}
         of: dict[int, list[tuple[int, tuple[tuple[float, ...], ...]]]] = {image["id"]: [] for image in values["images"]}
         for note in values["annotations"]:
+            if note.get("image_id") not in of or note.get("category_id") not in value_of:
+                raise UsageError(f"annotation {note.get('id')} names a picture or category that is not there")
             of[note["image_id"]].append((value_of[note["category_id"]], _lines(note)))
         for image in values["images"]:
             rows.append(
@@ -167,6 +169,10 @@ def validate(root: Path) -> list[Finding]:
         except MinescaleError as error:
             found.append(Finding(name, str(error).replace("\n", ";")))
             continue
+        lacking = _lacking(values)
+        if lacking:
+            found.append(Finding(name, lacking))
+            continue
         for kind, ids in seen.items():
             for entry in values[kind]:
                 if entry["id"] in ids:
@@ -185,6 +191,22 @@ def validate(root: Path) -> list[Finding]:
             if wrong:
                 found.append(Finding(name, f"annotation {note['id']}: {wrong}"))
     return found
+
+
+_FIELDS = {
+    "images": ("id", "file_name", "width", "height"),
+    "categories": ("id", "name"),
+    "annotations": ("id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd"),
+}
+
+
+def _lacking(values: Mapping[str, Any]) -> str | None:
+    for kind, fields in _FIELDS.items():
+        for number, entry in enumerate(values[kind]):
+            missing = [field for field in fields if not isinstance(entry, dict) or field not in entry]
+            if missing:
+                return f"entry {number} of {kind} lacks {', '.join(missing)}"
+    return None
 
 
 def _wrong(note: Mapping[str, Any], images: Mapping[int, Any], categories: set[int]) -> str | None:

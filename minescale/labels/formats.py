@@ -17,7 +17,7 @@ from minescale.labels.dataset import Dataset
 from minescale.labels.folder import FolderReader, open_folder, write_folder
 from minescale.labels.folder_layout import CHIPS, DATASET, IMAGES, MASKS, SPLITS, read_split, write_split
 from minescale.labels.new_folder import new_folder
-from minescale.labels.sidecar import SIDECAR, Finding, parts_of, read_sidecar, write_sidecar
+from minescale.labels.sidecar import SIDECAR, Finding, parts_of, read_sidecar, without_layout, write_sidecar
 from minescale.labels.split import Split
 from minescale.labels.stac_labels import write_stac
 
@@ -144,6 +144,7 @@ def write_dataset(
     StoreError
         where it cannot be written.
     """
+    dataset = without_layout(dataset)
     if format in NATIVE:
         _only(options, ())
         with new_folder(path, overwrite=overwrite, marks=(DATASET, SIDECAR)) as folder:

@@ -13,14 +13,14 @@ NAMES = (*CHIPS, *RASTERS)
 
 def recognise(path: Path) -> str | None:
     """Name of the set at ``path``, a folder or an ``.npz`` file; None where it is none of :data:`NAMES`."""
-    from minescale.labels import adapters_chips
+    from minescale.labels import adapters_chips, adapters_rasters
 
     if path.is_dir():
         if any(path.glob("g*_mask.tif")):
             return "tailings"
         if (path / "catalog.json").is_file() and any((path / "labels").glob("*.tif")):
             return "strzegom"
-        if next(path.rglob("Observation0/rgb.tif"), None) is not None:
+        if adapters_rasters.river_scenes(path) is not None:
             return "sand mining"
     return adapters_chips.kind_of(path)
 

@@ -202,7 +202,7 @@ def read_rows(root: Path, entry: pd.Series) -> pa.Table:
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {path}", got=error, fix="build the table again") from error
     if (
-        len(found) != int(entry["rows"])
+        len(found) != int(entry["n_rows"])
         or pc.unique(found["id"].cast(pa.string())).to_pylist() != [str(entry["id"])][: len(found)]
     ):
         raise StoreError(f"{path} does not hold sample {entry['id']} where its description says")
@@ -279,7 +279,7 @@ class _Writer:
 
     def write(self, pixels: pa.Table) -> dict[str, int]:
         """Append, and tell where: the first row and the number of rows; in CSV also the first byte and their number."""
-        place = {"first_row": self._rows, "rows": len(pixels)}
+        place = {"first_row": self._rows, "n_rows": len(pixels)}
         self._rows += len(pixels)
         if self._path.suffix == ".parquet":
             # Samples differ in their one id, and the schema in nothing.
@@ -292,14 +292,14 @@ class _Writer:
             csv.write_csv(plain.slice(0, 0), self._out)
         begin = self._out.tell()
         csv.write_csv(plain, self._out, csv.WriteOptions(include_header=False))
-        return {**place, "first_byte": begin, "bytes": self._out.tell() - begin}
+        return {**place, "first_byte": begin, "n_bytes": self._out.tell() - begin}
 
 
 def _csv_rows(path: Path, entry: pd.Series) -> pa.Table:
     with path.open("rb") as file:
         header = file.readline()
         file.seek(int(entry["first_byte"]))
-        lines = file.read(int(entry["bytes"]))
+        lines = file.read(int(entry["n_bytes"]))
     return csv.read_csv(
         io.BytesIO(header + lines),
         convert_options=csv.ConvertOptions(column_types={"id": pa.string()}),
@@ -308,7 +308,7 @@ def _csv_rows(path: Path, entry: pd.Series) -> pa.Table:
 
 def _parquet_rows(path: Path, entry: pd.Series) -> pa.Table:
     file, ends = _opened(path, path.stat().st_mtime_ns)
-    first, count = int(entry["first_row"]), int(entry["rows"])
+    first, count = int(entry["first_row"]), int(entry["n_rows"])
     begin, end = np.searchsorted(ends, [first, first + count], side="right")
     groups = list(range(int(begin), min(int(end) + 1, len(ends)))) if count else []
     before = int(ends[begin - 1]) if begin else 0

@@ -7,7 +7,7 @@ is read from what its files show.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ from minescale.labels.split import PARTS, Split
 
 SIDECAR = "minescale.json"
 VERSION = 1
+LAYOUT_COLUMNS = (
+    "file", "label_file", "height", "width", "chip", "first_row", "n_rows", "first_byte", "n_bytes",
+)  # fmt: skip
+"""Columns that say where a sample lies in a set on disk, and nothing of the sample itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,11 @@ def read_sidecar(folder: str | Path, form: str) -> Sidecar | None:
         raise StoreError(
             f"cannot read {root / SIDECAR} and {SAMPLES}", got=error, fix="remove both to read the files alone"
         ) from error
+
+
+def without_layout(dataset: Dataset) -> Dataset:
+    """The set without :data:`LAYOUT_COLUMNS`, which would be wrong in the next place it is written to."""
+    return replace(dataset, samples=dataset.samples.drop(columns=list(LAYOUT_COLUMNS), errors="ignore"))
 
 
 def parts_of(dataset: Dataset, split: Split | None) -> pd.Series:

@@ -50,9 +50,9 @@ class MiningDataset:
             )
         for transform in self.transforms:
             image, label = transform(image, label)
-        pixels = np.ascontiguousarray(image, dtype=np.float32)  # a copy: flips are views that torch refuses
-        target = torch.as_tensor(np.array(label, dtype=np.int64))
-        return torch.from_numpy(pixels.copy() if pixels is image else pixels), target
+        # Copies: flips are views that torch refuses, and nobody may write into the set's own pixels.
+        pixels, target = np.array(image, np.float32, order="C"), np.array(label, np.int64, order="C")
+        return torch.from_numpy(pixels), torch.from_numpy(target)
 
     def label_balance(self) -> dict[str, float]:
         """Share of each class: of samples where they are labelled whole, else of pixels that count."""

@@ -51,8 +51,12 @@ def read_labels(path: str | Path, height: int, width: int) -> list[Object]:
     UsageError
         for lines that are neither a box nor a segment within the picture.
     """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"cannot read {path}", got=error) from error
     found = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         words = line.split()
         if not words:
             continue

@@ -228,6 +228,11 @@ def test_coco_validator(tmp_path: Path) -> None:
     text = "\n".join(map(str, validate(tmp_path / "set")))
     for words in ("not that of its polygon", "repeats", "not there", "gone.png is missing"):
         assert words in text, words
+    with pytest.raises(UsageError, match="not there"):
+        open_dataset(tmp_path / "set")
+    del values["annotations"][0]["area"]
+    path.write_text(json.dumps(values))
+    assert "entry 0 of annotations lacks area" in "\n".join(map(str, validate(tmp_path / "set")))
 
 
 def test_pictures_are_stretched_alike_and_8_bit_ones_not_at_all(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def info(
     from minescale.labels.formats import open_dataset, recognise
 
     name, dataset = recognise(path), open_dataset(path)
-    samples, (image, label) = dataset.samples, dataset[0]
+    samples, image = dataset.samples, dataset.reader.image(0)
     facts = {
         "name": dataset.name,
         "format": name,
@@ -46,7 +46,6 @@ def info(
     if "label" in samples:
         counts = samples["label"].dropna().astype(int).value_counts().sort_index()
         facts["samples_by_class"] = {dataset.classes.names[value]: int(n) for value, n in counts.items()}
-    del label
     if as_json:
         echo_json(facts)
         return
