@@ -104,6 +104,26 @@ def test_r115_the_fixed_order_is_kept_and_restored(tmp_path: Path) -> None:
     assert bare.samples["left"].tolist() == [500_000, 500_240]
 
 
+def test_r110_the_seeds_own_folders_are_read_by_their_table(tmp_path: Path) -> None:
+    """Images in ``image-grid-location``, masks in ``masks``, parts called ``validation``: the table says where."""
+    write_dataset(twelve(2), tmp_path / "set", format="bandtiles")
+    root = tmp_path / "theirs"
+    (root / "masks").mkdir(parents=True)
+    for i in range(2):
+        shutil.copytree(tmp_path / "set" / "tiles" / f"s00{i}", root / f"image-grid-{i}")
+        shutil.move(root / f"image-grid-{i}" / "mask.tif", root / "masks" / f"mask{i}.tif")
+    lines = [
+        "split,data_path,mask_path",
+        "train,image-grid-0,masks/mask0.tif",
+        "validation,image-grid-1,masks/mask1.tif",
+    ]
+    (root / "dataset_splits.csv").write_text("\n".join(lines) + "\n")
+    opened = open_dataset(root)
+    assert opened.samples["split"].tolist() == ["train", "val"]
+    np.testing.assert_array_equal(opened.reader.image(1), twelve(2).reader.image(1))
+    np.testing.assert_array_equal(opened.reader.mask(1), twelve(2).reader.mask(1))
+
+
 def test_other_sensors_files_have_common_names(tmp_path: Path) -> None:
     """Landsat's blue is no B02: without word that a set is Sentinel-2's, files are called by common names."""
     for name, dataset in (("a", make(1, sensor="landsat-c2-l2")), ("b", make(1))):

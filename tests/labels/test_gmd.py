@@ -94,6 +94,18 @@ def test_label_pictures_round_trip(
     np.testing.assert_array_equal(read_label_png(path, classes), label)
 
 
+def test_r010_a_tree_with_coloured_labels_is_read_and_noted(copy: Path, dataset: Dataset) -> None:
+    """F02 in a whole tree: classes come back from colours, and every such picture is pointed at."""
+    for path in copy.rglob("labels/*/*.png"):
+        with Image.open(path) as picture:
+            coloured = picture.convert("RGB")
+        coloured.save(path)
+    assert_same(open_dataset(copy), dataset)
+    found = validate(copy)
+    assert len(found) == 12
+    assert all("coloured" in f.what and not f.severe for f in found)
+
+
 def test_label_pictures_refuse_what_is_no_class(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\[7\]"):
         write_label_png(tmp_path / "x.png", np.full((2, 2), 7, np.uint8), THREE_CLASS)

@@ -130,6 +130,32 @@ def test_samples_are_streamed_one_row_group_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("table", ["parquet", "csv"])
+def test_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path, table: str) -> None:
+    """Arrow holds no more of a long table while it is written than of a short one."""
+    import pyarrow as pa
+
+    def most_held(n: int) -> int:
+        base, held = make(1, size=128), []
+
+        class Watching:
+            def image(self, row: int) -> np.ndarray:
+                held.append(pa.total_allocated_bytes())
+                return base.reader.image(0)
+
+            def mask(self, row: int) -> np.ndarray | None:
+                return base.reader.mask(0)
+
+        samples = pd.concat([base.samples] * n, ignore_index=True).assign(id=[f"s{i}" for i in range(n)])
+        many = Dataset(**{f: getattr(base, f) for f in base.__slots__} | {"samples": samples, "reader": Watching()})
+        before = pa.total_allocated_bytes()
+        write_dataset(many, tmp_path / f"{n}", format="pixels", table=table)
+        return max(held) - before
+
+    short, long = most_held(3), most_held(40)
+    assert long < 2 * short + 1_000_000
+
+
+@pytest.mark.parametrize("table", ["parquet", "csv"])
 def test_the_same_set_gives_the_same_bytes(tmp_path: Path, table: str) -> None:
     for name in ("one", "two"):
         write_dataset(make(3), tmp_path / name, format="pixels", table=table)
