@@ -15,7 +15,7 @@ from minescale.errors import UsageError
 from minescale.labels import known_sets
 from minescale.labels.dataset import Dataset
 from minescale.labels.folder import FolderReader, open_folder, write_folder
-from minescale.labels.folder_layout import CHIPS, DATASET, IMAGES, MASKS, SPLITS, read_split, write_split
+from minescale.labels.folder_layout import BUILDING, CHIPS, DATASET, IMAGES, MASKS, SPLITS, read_split, write_split
 from minescale.labels.new_folder import new_folder
 from minescale.labels.sidecar import SIDECAR, Finding, parts_of, read_sidecar, without_layout, write_sidecar
 from minescale.labels.split import Split
@@ -71,7 +71,7 @@ def recognise(path: str | Path) -> str:
     if root.is_file() and root.name.endswith((".tar.gz", ".tgz")):
         raise UsageError(f"{root.name} is packed", fix=f"tar -xzf {root.name} into a folder of its own")
     if root.is_dir():
-        if (root / DATASET).is_file():
+        if (root / DATASET).is_file() or (root / BUILDING).is_file():
             return NATIVE[0]
         for form in FORMATS:
             if form.load().recognise(root):

@@ -22,6 +22,7 @@ from minescale.labels.classes import THREE_CLASS
 from minescale.labels.dataset import Dataset
 from minescale.labels.files import FileReader, common_bands, header_of, with_places
 from minescale.labels.label_png import write_label_png
+from minescale.labels.new_folder import new_folder
 from minescale.labels.previews import Stretch
 from minescale.labels.rgb_png import PERCENTILES, Bands, colour_bands, shown, write_rgb_png
 from minescale.labels.sidecar import need_parts, read_sidecar
@@ -107,10 +108,12 @@ def rederive(
 ) -> tuple[Dataset, dict[str, Any]]:
     """Write the tree that a ``filename_mapping.csv`` describes, from the set it was made of, and compare checksums.
 
+    ``folder`` appears when all of it is right.
+
     Raises
     ------
     UsageError
-        where the mapping is none, or names samples that the set lacks.
+        where the mapping is none, or names samples that the set lacks, or ``folder`` exists.
     StoreError
         where an image comes out different.
     """
@@ -123,11 +126,12 @@ def rederive(
             got=table["original_path"][rows < 0].head(5).tolist(),
             expected="the set that the tree was made of",
         )
-    written = _write(dataset, Path(folder), table.drop(columns="sha256").set_axis(rows), rgb, PERCENTILES)
-    made = read_mapping(Path(folder) / MAPPING)
-    changed = made["new_path"][made["sha256"].to_numpy() != table["sha256"].to_numpy()]
-    if len(changed):
-        raise StoreError("images differ from those that the mapping was made for", got=changed.head(5).tolist())
+    with new_folder(folder) as partial:
+        written = _write(dataset, partial, table.drop(columns="sha256").set_axis(rows), rgb, PERCENTILES)
+        made = read_mapping(partial / MAPPING)
+        changed = made["new_path"][made["sha256"].to_numpy() != table["sha256"].to_numpy()]
+        if len(changed):
+            raise StoreError("images differ from those that the mapping was made for", got=changed.head(5).tolist())
     return written
 
 

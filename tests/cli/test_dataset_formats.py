@@ -84,7 +84,9 @@ def test_options_reach_the_writer(folder: tuple[Path, Path], tmp_path: Path) -> 
 
 
 def test_wrong_paths_are_usage_errors(folder: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text("{}")
     for arguments in (
+        ("export", folder[0], "--format", "gmd", "--out", tmp_path / "x", "--split", tmp_path / "broken.json"),
         ("info", tmp_path / "absent"),
         ("validate", tmp_path),
         ("export", folder[0], "--format", "gmd", "--out", tmp_path / "x"),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from minescale.errors import StoreError, UsageError
 from minescale.labels.dataset import ArrayReader, Dataset
+from minescale.labels.folder_layout import write_split
 from minescale.labels.formats import NAMES, open_dataset, open_split, recognise, validate, write_dataset
 from tests.labels.sets import assert_same, files_of, make, split_of
 
@@ -140,6 +141,19 @@ def test_what_is_no_dataset_is_listed(tmp_path: Path) -> None:
         open_dataset(tmp_path / "absent")
     with pytest.raises(UsageError, match="unknown format"):
         write_dataset(make(2), tmp_path / "x", format="tfrecord")
+
+
+def test_a_set_that_is_still_being_built_says_so(tmp_path: Path) -> None:
+    (tmp_path / "building.jsonl").write_text("{}\n")
+    with pytest.raises(UsageError, match="still being built"):
+        open_dataset(tmp_path)
+
+
+def test_several_splits_are_no_split(written: dict[str, Path], dataset: Dataset, tmp_path: Path) -> None:
+    """Which of them a reader wants is his choice, and no default's."""
+    copy = Path(shutil.copytree(written["folder"], tmp_path / "copy"))
+    write_split(copy, "another", split_of(dataset))
+    assert open_split(copy) is None
 
 
 def test_a_broken_description_is_an_error_that_says_so(written: dict[str, Path], tmp_path: Path) -> None:

@@ -205,7 +205,6 @@ def test_r014_the_mapping_is_one_to_one_and_rederives_the_tree(tree: Path, datas
     assert sorted(table["original_path"]) == dataset.samples["id"].tolist()
     assert all(sha256(tree / p) == d for p, d in zip(table["new_path"], table["sha256"], strict=True))
     again = tmp_path / "again"
-    again.mkdir()
     gmd.rederive(tree / gmd.MAPPING, dataset, again)
     first = {k: v for k, v in files_of(tree).items() if k.startswith(("train", "val", "test", gmd.MAPPING))}
     assert files_of(again) == first
@@ -213,6 +212,7 @@ def test_r014_the_mapping_is_one_to_one_and_rederives_the_tree(tree: Path, datas
         gmd.rederive(tree / gmd.MAPPING, make(12, classes=THREE_CLASS, seed=9), tmp_path / "other")
     with pytest.raises(UsageError, match="s000"):
         gmd.rederive(tree / gmd.MAPPING, dataset.subset([1, 2]), tmp_path / "lacking")
+    assert [p.name for p in tmp_path.iterdir()] == ["again"], "what comes out different is not kept"
 
 
 def test_r015_the_archive_has_the_same_bytes_twice(tree: Path, copy: Path, tmp_path: Path) -> None:

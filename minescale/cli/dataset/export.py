@@ -49,12 +49,11 @@ def export(
     from minescale.errors import UsageError
     from minescale.labels.archive import pack
     from minescale.labels.formats import open_dataset, open_split, write_dataset
-    from minescale.labels.split import Split
 
     if archive is not None and Path(archive).exists() and not overwrite:
         raise UsageError(f"{archive} exists", fix="another file name, or --overwrite")
     dataset = open_dataset(path)
-    chosen = open_split(path) if split is None else Split.from_json(_text(split))
+    chosen = open_split(path) if split is None else _split(split)
     written = write_dataset(dataset, out, format=form, split=chosen, overwrite=overwrite, **_options(form, given))
     facts: dict[str, Any] = {"folder": out, "format": form, "samples": len(written)}
     if archive is not None:
@@ -93,14 +92,15 @@ def _cells(path: str) -> Any:
         raise UsageError("cannot read the cells", got=str(error), expected="locations_*.parquet") from error
 
 
-def _text(path: str) -> str:
+def _split(path: str) -> Any:
     from pathlib import Path
 
     from minescale.errors import UsageError
+    from minescale.labels.split import Split
 
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
+        return Split.from_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            "cannot read the split", got=str(error), expected="a JSON file that dataset split wrote"
+            f"cannot read the split {path}", got=f"{type(error).__name__}: {error}", expected="JSON of a split"
         ) from error
