@@ -85,6 +85,11 @@ def annotation(thing: Object, number: int, image: int) -> dict[str, Any]:
     }
 
 
+def tasks(options: dict[str, Any]) -> list[str]:  # noqa: ARG001  (as every format's)
+    """What the labels are for."""
+    return ["detection", "segmentation"]
+
+
 def recognise(root: Path) -> bool:
     return any((root / FOLDER / f"instances_{part}.json").is_file() for part in PARTS)
 

@@ -92,6 +92,11 @@ def write(dataset: Dataset, folder: Path, split: Split | None = None) -> tuple[D
     return replace(dataset, samples=samples), {}
 
 
+def tasks(options: dict[str, Any]) -> list[str]:  # noqa: ARG001  (as every format's)
+    """What the labels are for."""
+    return ["classification"]
+
+
 def recognise(root: Path) -> bool:
     return all((root / name).is_dir() for name in PLAIN)
 

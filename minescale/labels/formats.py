@@ -29,7 +29,10 @@ NATIVE = ("folder", "zarr")
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A module with ``recognise``, ``read``, ``write`` and ``validate`` under a name."""
+    """A module with ``recognise``, ``read``, ``write`` and ``validate`` under a name.
+
+    It may have ``assets(options, entry)``, the files of a sample, and ``tasks(options)``, what its labels are for.
+    """
 
     name: str
     title: str
@@ -149,7 +152,7 @@ def write_dataset(
         _only(options, ())
         with new_folder(path, overwrite=overwrite, marks=(DATASET, SIDECAR)) as folder:
             write_folder(dataset, folder, layout="zarr" if format == "zarr" else "tif")
-            write_stac(folder, _native_files(dataset, split, zarr=format == "zarr"), _files)
+            write_stac(folder, _native_files(dataset, split, zarr=format == "zarr"), _files, _tasks(dataset))
             if split is not None:
                 write_split(folder, "published", split)
         return open_folder(path)
@@ -157,9 +160,9 @@ def write_dataset(
     _only(options, _parameters(module.write))
     with new_folder(path, overwrite=overwrite, marks=(DATASET, SIDECAR)) as folder:
         written, said = module.write(dataset, folder, split, **options)
-        masks = dataset.reader.mask(0) is not None
-        write_sidecar(folder, written, form=format, split=split, options=said, masks=masks)
-        write_stac(folder, written, _assets(module, said))
+        tasks = module.tasks(said) if hasattr(module, "tasks") else _tasks(dataset)
+        write_sidecar(folder, written, form=format, split=split, options=said, masks="segmentation" in tasks)
+        write_stac(folder, written, _assets(module, said), tasks)
     return open_dataset(path)
 
 
@@ -206,6 +209,10 @@ def _assets(module: ModuleType, options: dict[str, Any]) -> Callable[[pd.Series]
         return lambda entry: dict(module.assets(options, entry))
 
     return _files
+
+
+def _tasks(dataset: Dataset) -> list[str]:
+    return ["classification" if dataset.reader.mask(0) is None else "segmentation"]
 
 
 def _files(entry: pd.Series) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -42,10 +42,15 @@ Assets = Callable[[pd.Series], dict[str, str]]
 """Files of a sample by asset name, relative to the set; ``label`` is the label's."""
 
 
-def write_stac(folder: Path, dataset: Dataset, assets: Assets) -> None:
+def write_stac(folder: Path, dataset: Dataset, assets: Assets, tasks: Sequence[str]) -> None:
     """Describe the set in ``folder``, whose table has ``height`` and ``width`` of each sample in pixels.
 
     A sample with a place gets its footprint, one with ``lon`` and ``lat`` alone a point, any other no geometry.
+
+    Parameters
+    ----------
+    tasks : what the labels are for, in the label extension's words: ``segmentation``, ``detection``,
+        ``classification``.
 
     Raises
     ------
@@ -55,13 +60,13 @@ def write_stac(folder: Path, dataset: Dataset, assets: Assets) -> None:
     (folder / ITEMS).mkdir()
     extents = []
     for _, entry in dataset.samples.iterrows():
-        item = label_item(dataset, entry, assets(entry))
+        item = label_item(dataset, entry, assets(entry), tasks)
         (folder / ITEMS / f"{check_id(item['id'])}.json").write_text(_dump(item), encoding="utf-8")
         extents.append((item.get("bbox"), _span(item)))
     (folder / COLLECTION).write_text(_dump(label_collection(dataset, extents)), encoding="utf-8")
 
 
-def label_item(dataset: Dataset, entry: pd.Series, files: dict[str, str]) -> dict[str, Any]:
+def label_item(dataset: Dataset, entry: pd.Series, files: dict[str, str], tasks: Sequence[str]) -> dict[str, Any]:
     """The item of one sample; ``entry`` is its row in the table."""
     item = {
         "type": "Feature",
@@ -70,7 +75,7 @@ def label_item(dataset: Dataset, entry: pd.Series, files: dict[str, str]) -> dic
         "id": str(entry["id"]),
         "collection": _collection_id(dataset),
         **_footprint(entry),
-        "properties": {**_when(entry), **_labels(dataset), **_facts(dataset, entry)},
+        "properties": {**_when(entry), **_labels(dataset, tasks), **_facts(dataset, entry)},
         "links": [
             {"rel": rel, "href": f"../{COLLECTION}", "type": MEDIA[".json"]} for rel in ("root", "parent", "collection")
         ],
@@ -118,13 +123,13 @@ def label_collection(dataset: Dataset, extents: list[tuple[list[float] | None, t
     return collection
 
 
-def _labels(dataset: Dataset) -> dict[str, Any]:
+def _labels(dataset: Dataset, tasks: Sequence[str]) -> dict[str, Any]:
     return {
         "label:type": "raster",
         "label:properties": None,
         "label:classes": [{"name": None, "classes": list(dataset.classes.names)}],
         "label:description": f"Class values: {_meaning(dataset)}",
-        "label:tasks": ["segmentation" if dataset.reader.mask(0) is not None else "classification"],
+        "label:tasks": list(tasks),
     }
 
 

@@ -106,6 +106,11 @@ def write(
     return maker.written(lambda tile: _label(tile.file)), {"task": task, **maker.options()}
 
 
+def tasks(options: dict[str, Any]) -> list[str]:
+    """What the labels are for."""
+    return ["segmentation"] if options["task"] == "segment" else ["detection"]
+
+
 def recognise(root: Path) -> bool:
     return (root / DATA).is_file() and (root / "labels").is_dir()
 

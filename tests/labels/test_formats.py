@@ -212,6 +212,10 @@ def test_stac_items_hold_to_the_rules_of_both_extensions(written: dict[str, Path
         assert facts["label:description"]
         assert facts["label:classes"] == [{"name": None, "classes": ["background", "mining"]}]
         assert facts["label:tasks"] == ["segmentation"]
+    tasks = {"folders": ["classification"], "yolo": ["detection"], "coco": ["detection", "segmentation"]}
+    for name, expected in tasks.items():
+        item = json.loads((written[name] / "items" / "s001.json").read_text())
+        assert item["properties"]["label:tasks"] == expected, name
     urls = json.loads((written["gmd"] / "collection.json").read_text())["stac_extensions"]
     assert [u.split("/")[-3:-1] for u in urls] == [["label", "v1.0.1"], ["ml-aoi", "v0.2.0"]]
 
