@@ -12,6 +12,7 @@ import numpy as np
 from minescale.errors import UsageError
 from minescale.kernels.blend import add_window, hann_weights, normalise
 from minescale.kernels.composite import METHODS, geomedian, latest, median, medoid, padded_depth, percentile
+from minescale.kernels.cooccurrence import cooccurrence
 from minescale.kernels.expressions import evaluate
 from minescale.kernels.folding import scale_and_fold
 from minescale.kernels.indices import (
@@ -55,6 +56,7 @@ __all__ = [
     "class_table",
     "clear_count",
     "clear_per_layer",
+    "cooccurrence",
     "decode",
     "decode_bits",
     "decode_classes",

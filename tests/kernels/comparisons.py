@@ -268,6 +268,13 @@ COMPARISONS: tuple[Comparison, ...] = (
         name="add-window", make=_window, kernel=_add_window, twin=twins.add_window, tolerance=1e-6, slow_twin=True
     ),
     Comparison(
+        name="cooccurrence",
+        make=lambda shape, rng: (rng.choice(np.array([0, 1, 2, 3, 255], np.uint8), shape[1:]),),
+        kernel=lambda c: K.cooccurrence(c, 4, -2, 3, 255),
+        twin=lambda c: twins.cooccurrence(c, 4, -2, 3, 255),
+        slow_twin=True,
+    ),
+    Comparison(
         name="label8",
         make=lambda shape, rng: ((rng.random(shape[1:]) < 0.5).astype(np.uint8),),
         kernel=K.label,

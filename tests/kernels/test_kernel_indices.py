@@ -207,6 +207,22 @@ def test_pairs_have_names_in_band_order():
         K.pair_names(["red", "red"])
 
 
+@pytest.mark.parametrize("n", [2, 3, 12])
+def test_r078_exactly_all_pairs_once_up_to_sign_and_safe_where_a_sum_is_zero(n):
+    names = SENTINEL2_L2A.names[:n]
+    pairs = K.pair_names(names)
+    assert len(pairs) == n * (n - 1) // 2
+    assert len({frozenset(p.removeprefix("ND_").split("_", 1)) for p in pairs}) == len(pairs)
+    bands = np.random.default_rng(n).random((n, 3, 3)).astype(np.float32)
+    bands[:, 0, 0] = 0.0
+    bands[0, 1, 1], bands[1, 1, 1] = 0.25, -0.25
+    values = K.normalized_differences(bands)
+    assert len(values) == len(pairs)
+    assert np.isnan(values[:, 0, 0]).all()
+    assert np.isnan(values[0, 1, 1])
+    assert not np.isinf(values).any()
+
+
 def test_fused_kernel_equals_the_evaluator(spectra):
     names = [*INDICES, *SEED_INDICES, "laterite", "gossan"]
     composite = np.stack([np.round(spectra[s] * 1e4) for s in SYMBOLS]).astype(np.uint16)

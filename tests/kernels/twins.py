@@ -176,3 +176,15 @@ def distance_to_segments(x, y, segments):
     length = np.maximum((along**2).sum(-1), 1e-300)
     share = np.clip((offset * along).sum(-1) / length, 0, 1)
     return np.linalg.norm(offset - share[..., None] * along, axis=-1).min(-1)
+
+
+def cooccurrence(classes, n, dy, dx, ignore):
+    counts = np.zeros((n, n), np.int64)
+    height, width = classes.shape
+    for y in range(height):
+        for x in range(width):
+            if 0 <= y + dy < height and 0 <= x + dx < width:
+                i, j = classes[y, x], classes[y + dy, x + dx]
+                if ignore not in (i, j):
+                    counts[i, j] += 1
+    return counts
