@@ -1,0 +1,111 @@
+"""How commands on a dataset find the set and its split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from minescale.labels.dataset import Dataset
+    from minescale.labels.polygons import Polygons
+    from minescale.labels.split import Split
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def split_option(function: F) -> F:
+    """``--split``: which parts."""
+    return click.option(
+        "--split",
+        "split_name",
+        metavar="FILE|NAME",
+        help="Split: a JSON file, or the name of one kept with the set; default: the one the set was published with.",
+    )(function)
+
+
+def open_both(path: str, split: str | None) -> tuple[Dataset, Split | None]:
+    """The set at a path and its split; None where it has none and none was named.
+
+    Raises
+    ------
+    UsageError
+        where either is not there.
+    """
+    from minescale.labels.folder_layout import read_split
+    from minescale.labels.formats import open_dataset, open_split
+    from minescale.labels.splitting import split_from_column
+
+    dataset = open_dataset(path)
+    if split is not None:
+        return dataset, read_json(Path(split)) if Path(split).is_file() else read_split(path, split)
+    published = open_split(path)
+    if published is None and "split" in dataset.samples and dataset.samples["split"].notna().any():
+        published = split_from_column(dataset)
+    return dataset, published
+
+
+def read_json(path: Path) -> Split:
+    """A split from its JSON file.
+
+    Raises
+    ------
+    UsageError
+        where it holds none.
+    """
+    from minescale.errors import UsageError
+    from minescale.labels.split import Split
+
+    try:
+        return Split.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"cannot read a split from {path}", got=error, expected="the JSON that dataset split writes"
+        ) from error
+
+
+def need_split(split: Split | None) -> Split:
+    """The split.
+
+    Raises
+    ------
+    UsageError
+        where there is none.
+    """
+    from minescale.errors import UsageError
+
+    if split is None:
+        raise UsageError("the set came without a split", fix="minescale dataset split, then --split FILE")
+    return split
+
+
+def read_shapes(path: str | None) -> Polygons | None:
+    """Polygons of a file; None where no file is named."""
+    from minescale.labels.vectors import read_polygons
+
+    return None if path is None else read_polygons(path)
+
+
+def write_new(path: str, text: str, *, overwrite: bool) -> None:
+    """Write a text file whole or not at all.
+
+    Raises
+    ------
+    UsageError
+        where it exists and may not be replaced.
+    StoreError
+        where it cannot be written.
+    """
+    from minescale.errors import StoreError, UsageError
+    from minescale.labels.folder_layout import replace_text
+
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists", fix="another file name, or --overwrite")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(target, text)
+    except OSError as error:
+        raise StoreError(f"cannot write {target}", got=error, fix="a writable folder") from error
