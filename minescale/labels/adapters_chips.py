@@ -106,6 +106,8 @@ def read_amw(path: str | Path) -> Dataset:
         provenance={
             "attribution": "Earth Genome / Amazon Mining Watch",
             "sensor": "sentinel-2-l1c",
+            # The gallery (source) names the class; these say how its chips were acquired.
+            "acquisition": ["clear", "image_date"],
             "site": f"places within {SAME_PLACE_M:g} m; chips without coordinates by set",
         },
     )

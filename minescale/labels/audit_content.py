@@ -75,7 +75,7 @@ def acquisition(seen: Survey, columns: Sequence[str] | None, margin: float) -> I
         )
         return
     names = ", ".join(score.columns)
-    said = f"{names} alone predict the class with a balanced accuracy of {score.balanced_accuracy:.2f}"
+    said = f"from {names} alone the class is predicted with a balanced accuracy of {score.balanced_accuracy:.2f}"
     yield Finding(
         check="metadata",
         severity="error" if score.betrays else "note",

@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike
 from minescale.errors import UsageError
 from minescale.labels.dataset import Dataset
 
-LOOK_ALIKES = ("active channel bar", "formal coal mining", "pond of a coal mine", "clearing for agriculture")
-"""What was taken for artisanal gold mining, or nearly, in the fifth seed's validation."""
+LOOK_ALIKES = ("sandbar", "coal", "clearing")
+"""What was taken for artisanal gold mining, or nearly, in the fifth seed's validation: active channel bars, formal coal
+mining with its ponds, and deforestation for agriculture; by their names in
+:data:`minescale.labels.hardnegatives.KINDS`."""
 _Z = 1.959963984540054
 
 
