@@ -58,6 +58,8 @@ def figure(path: Path, width: float, height: float, title: str) -> Iterator[Any]
             os.replace(partial, path)  # noqa: PTH105  (atomic by contract)
         except OSError as error:
             raise StoreError(f"cannot write {path}", got=error, fix="a writable folder with space") from error
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def picture(dataset: Dataset, row: int) -> tuple[NDArray[np.uint8], str]:
@@ -75,9 +77,11 @@ def for_the_eye(dataset: Dataset, image: NDArray[Any]) -> NDArray[Any]:
 
 
 def eye_bands(dataset: Dataset) -> tuple[str, str, str]:
-    """The three bands that a set is shown in."""
-    if {"red", "green", "blue"} <= set(dataset.bands):
-        return "red", "green", "blue"
+    """The three bands that a set is shown in; of pairs such as ``t0_red`` and ``t1_red`` those that come first."""
+    for red in dataset.bands:
+        before = red.removesuffix("red")
+        if before != red and {f"{before}green", f"{before}blue"} <= set(dataset.bands):
+            return red, f"{before}green", f"{before}blue"
     first, second, third = dataset.bands[:3] if len(dataset.bands) >= 3 else dataset.bands[:1] * 3
     return first, second, third
 

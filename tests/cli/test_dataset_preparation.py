@@ -107,6 +107,9 @@ def test_card_as_markdown_and_json(folder: Path, parts: Path, tmp_path: Path) ->
     assert values["audit"]["ok"] is True
     assert values["counts"]["samples"] == 24
     assert json.loads(run("dataset", "card", folder, "--json").stdout)["split"] is None
+    (tmp_path / "other.json").write_text("{}")
+    assert run("dataset", "card", folder, "--out", tmp_path / "other.md").exit_code == 2
+    assert not (tmp_path / "other.md").exists(), "nothing half written"
 
 
 def test_r114_figures_from_one_command(folder: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from shapely.geometry import Polygon, box
 
 from minescale.errors import UsageError
-from minescale.labels.drawing import coloured
+from minescale.labels.drawing import coloured, eye_bands
 from minescale.labels.figures import EXTRA, NAMES, draw_figures
 from minescale.labels.polygons import Polygons, ReadReport
 from tests.labels.small_sets import make
@@ -92,3 +92,17 @@ def test_labels_are_drawn_in_the_colours_of_their_classes() -> None:
     drawn = coloured(np.array([[0, 1, 255]], np.uint8), dataset.classes)
     assert (drawn[0, :2] * 255).round().astype(int).tolist() == [[0x44, 0x01, 0x54], [0xFD, 0xE7, 0x25]]
     assert drawn[0, 2].tolist() == pytest.approx([0.87, 0.88, 0.90])
+
+
+@pytest.mark.parametrize(
+    ("bands", "wanted"),
+    [
+        (BANDS, ("red", "green", "blue")),
+        (("t0_blue", "t0_green", "t0_red", "t1_blue", "t1_green", "t1_red"), ("t0_red", "t0_green", "t0_blue")),
+        (("infrared", "nir", "swir16", "swir22"), ("infrared", "nir", "swir16")),
+        (("vv", "vh"), ("vv", "vv", "vv")),
+    ],
+)
+def test_bands_that_the_eye_knows(bands: tuple[str, ...], wanted: tuple[str, str, str]) -> None:
+    dataset = make({"site": ["a"]}, images=np.ones((1, len(bands), 4, 4), np.uint16), bands=bands)
+    assert eye_bands(dataset) == wanted

@@ -37,9 +37,8 @@ def card(
     dataset, split = open_both(path, split_name)
     made = make_card(dataset, split, audit(dataset, need_split(split)) if audited else None)
     if out is not None:
-        values = json.dumps(made.to_dict(), indent=1, allow_nan=False, default=str)
-        write_new(str(Path(out).with_suffix(".json")), values + "\n", overwrite=overwrite)
-        write_new(out, made.to_markdown(), overwrite=overwrite)
+        values = json.dumps(made.to_dict(), indent=1, allow_nan=False, default=str) + "\n"
+        write_new({out: made.to_markdown(), str(Path(out).with_suffix(".json")): values}, overwrite=overwrite)
     if as_json:
         echo_json(made.to_dict())
     else:

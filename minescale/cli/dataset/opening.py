@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -88,24 +88,29 @@ def read_shapes(path: str | None) -> Polygons | None:
     return None if path is None else read_polygons(path)
 
 
-def write_new(path: str, text: str, *, overwrite: bool) -> None:
-    """Write a text file whole or not at all.
+def write_new(texts: Mapping[str, str], *, overwrite: bool) -> None:
+    """Write text files, each whole or not at all, and none where one of them may not be replaced.
+
+    Parameters
+    ----------
+    texts : content by path.
 
     Raises
     ------
     UsageError
-        where it exists and may not be replaced.
+        where one exists and may not be replaced.
     StoreError
-        where it cannot be written.
+        where one cannot be written.
     """
     from minescale.errors import StoreError, UsageError
     from minescale.labels.folder_layout import replace_text
 
-    target = Path(path)
-    if target.exists() and not overwrite:
-        raise UsageError(f"{target} exists", fix="another file name, or --overwrite")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(target, text)
-    except OSError as error:
-        raise StoreError(f"cannot write {target}", got=error, fix="a writable folder") from error
+    for path in texts:
+        if Path(path).exists() and not overwrite:
+            raise UsageError(f"{path} exists", fix="another file name, or --overwrite")
+    for path, text in texts.items():
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            replace_text(Path(path), text)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}", got=error, fix="a writable folder") from error

@@ -77,7 +77,7 @@ def split(
             within=_names(within),
         )
     )
-    write_new(out, made.to_json() + "\n", overwrite=overwrite)
+    write_new({out: made.to_json() + "\n"}, overwrite=overwrite)
     sizes = {part: len(made.rows(dataset, part)) for part in PARTS}
     found = nearness(dataset, made)
     if as_json:

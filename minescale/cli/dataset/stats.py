@@ -47,14 +47,14 @@ def stats(
     facts = {
         "part": "all" if split is None else "train",
         **found.to_dict(),
-        "classes": classes.reset_index().to_dict("records"),
+        "classes": classes.astype(object).where(classes.notna(), None).reset_index().to_dict("records"),
     }
     if offset is not None:
         facts["cooccurrence"] = {"offset": list(offset), "counts": total_cooccurrence(dataset, *offset).tolist()}
+    if out is not None:
+        write_new({out: json.dumps(facts, indent=1, allow_nan=False, default=float) + "\n"}, overwrite=overwrite)
     if store:
         store_normalisation(path, Normalisation.of(found, facts["part"]))
-    if out is not None:
-        write_new(out, json.dumps(facts, indent=1, default=float) + "\n", overwrite=overwrite)
     if as_json:
         echo_json(facts)
         return
