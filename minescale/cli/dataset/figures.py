@@ -14,7 +14,7 @@ from minescale.cli.params import echo_json, json_option, verbose_option
 @click.argument("path", metavar="PATH")
 @click.option("--out", "-o", required=True, metavar="DIR", help="Folder for the PNG files.")
 @click.option("--sample", metavar="ID", help="The sample to show; default: the one with most mining.")
-@click.option("--boundary", metavar="FILE", help="Country or area of the maps; default: the box round the samples.")
+@click.option("--roi", metavar="FILE", help="Polygons of the maps' area; default: the box round the samples.")
 @click.option("--polygons", metavar="FILE", help="Mines of the maps; default: the samples that hold mining.")
 @click.option("--cell", "cell_m", type=float, metavar="M", help="Edge of the maps' cells; default: that of a sample.")
 @click.option(
@@ -29,7 +29,7 @@ def figures(
     path: str,
     out: str,
     sample: str | None,
-    boundary: str | None,
+    roi: str | None,
     polygons: str | None,
     cell_m: float | None,
     max_background: float,
@@ -58,7 +58,7 @@ def figures(
         dataset,
         out,
         row=row,
-        boundary=read_shapes(boundary),
+        boundary=read_shapes(roi),
         polygons=read_shapes(polygons),
         cell_m=cell_m,
         max_background=max_background,
