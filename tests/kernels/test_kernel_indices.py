@@ -87,6 +87,7 @@ def test_seed_index_keeps_its_formula_under_its_right_name(name, spectra):
 
 
 def test_conflicting_names_follow_the_literature(spectra):
+    """F12: MSI is the ratio S1/N. F13: NDVI705 takes the second red edge. F14: 14 names, 10 features up to sign."""
     np.testing.assert_allclose(K.evaluate(INDICES["MSI"], spectra), spectra["S1"] / spectra["N"], rtol=1e-6)
     assert INDICES["NDVI705"] == "(RE2-RE1)/(RE2+RE1)"
     assert len(SEED_INDICES) == 14

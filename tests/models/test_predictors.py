@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from model_specs import FEATURES, SIX, pixel_spec, pixel_weights, unet_spec
 
 from minescale.errors import ModelError
@@ -36,6 +40,10 @@ SPECTRA = {  # blue, green, red, nir, swir16, swir22
 @pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
     return np.random.default_rng(0).uniform(0.001, 0.6, (6, 3 * BLOCK + 17)).astype(np.float32)
+
+
+def symbols_of(expression: str) -> set[str]:
+    return {node.id for node in ast.walk(ast.parse(expression)) if isinstance(node, ast.Name)}
 
 
 def numpy_features(names: list[str], spec: ModelSpec, pixels: np.ndarray) -> np.ndarray:
@@ -87,6 +95,34 @@ def test_unet_reads_statistics_as_further_channels(unet_package: Packages) -> No
     first = load_predictor(package, "cpu").predict(batch)
     batch[:, 2] += 0.1
     assert np.abs(load_predictor(package, "cpu").predict(batch) - first).max() > 1e-3
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sampled_from(SIX), min_size=2, max_size=6, unique=True), st.data())
+def test_r099_any_bands_and_indices_feed_a_pixel_model(bands: list[str], data: st.DataObject) -> None:
+    """R099: any subset, in any order, with any of the indices and pairs that it allows."""
+    spec = pixel_spec(bands=tuple(bands))
+    symbols = set(band_symbols(spec))
+    usable = [name for name in sorted(INDICES) if symbols_of(INDICES[name]) <= symbols]
+    pairs = [f"ND_{a}_{b}" for a, b in itertools.combinations(bands, 2)]
+    names = data.draw(st.lists(st.sampled_from([*bands, *usable, *pairs]), min_size=1, max_size=12, unique=True))
+    values = np.random.default_rng(4).uniform(0.01, 0.6, (len(bands), 50)).astype(np.float32)
+    got = features_of(values, compile_features(names, spec))
+    np.testing.assert_allclose(got, numpy_features(names, spec, values), rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(SIX), min_size=1, max_size=6, unique=True))
+def test_r099_any_bands_feed_a_network(unet_package: Packages, bands: list[str]) -> None:
+    count = len(bands)
+    package = unet_package(bands=tuple(bands), mean=(0.1,) * count, std=(0.1,) * count)
+    network = load_predictor(package, "cpu")
+    batch = np.random.default_rng(2).uniform(0.01, 0.5, (1, count, 32, 32)).astype(np.float32)
+    first = network.predict(batch)
+    for band in range(count):
+        changed = batch.copy()
+        changed[:, band] += 0.2
+        assert np.abs(network.predict(changed) - first).max() > 1e-5, f"{bands[band]} is not looked at"
 
 
 @pytest.mark.parametrize("hidden", [0, 16])
