@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-SOURCE = "12 flat scans of synthetic regions, two virtual AMD EPYC cores, local disk"
+SOURCE = "14 scans of synthetic regions, two virtual AMD EPYC cores, local disk"
 RATES: Mapping[str, float] = {
-    "tiles": 2.2e-2,
-    "blocks": 1.7e-4,
-    "decoded_bytes": 3.5e-9,
-    "warped_samples": 8.1e-9,
-    "index_pixels": 6.0e-8,
-    "unet_pixels": 5.3e-7,
+    "tiles": 3.2e-2,
+    "decoded_bytes": 4.0e-9,
+    "samples": 1.7e-10,
+    "index_pixels": 1.5e-8,
+    "unet_pixels": 2.2e-7,
 }
 """Core seconds per unit of each field of :class:`Work`; 0 where there is none."""
 
