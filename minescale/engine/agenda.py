@@ -56,6 +56,11 @@ class Agenda:
         """Jobs that wait."""
         return len(self._ready)
 
+    @property
+    def added(self) -> int:
+        """Jobs ever queued."""
+        return self._ready.added
+
     def pop(self, worker: str, *, whatever: bool = False) -> TileJob | FillJob | None:
         """The next job for a worker, by its address; None where it had better wait (:meth:`Lanes.pop`)."""
         turn = self._ready.pop(worker, whatever=whatever)

@@ -38,6 +38,8 @@ class Lanes(Generic[T]):
         self._runs: deque[deque[tuple[int, TileKey] | T]] = deque()
         self._own: dict[str, deque[tuple[int, TileKey] | T]] = {}
         self._left = 0
+        self.added = 0
+        """Tiles and other jobs ever queued: as long as it stays, whoever had better wait still had better."""
 
     def __len__(self) -> int:
         return self._left
@@ -51,11 +53,13 @@ class Lanes(Generic[T]):
             run.sort(key=lambda key: (key.x, key.y))
             self._runs.append(deque((time, key) for key in run))
             self._left += len(run)
+            self.added += len(run)
 
     def add_job(self, job: T) -> None:
         """Queue a job that has no neighbours."""
         self._runs.append(deque([job]))
         self._left += 1
+        self.added += 1
 
     def pop(self, worker: str, *, whatever: bool = False) -> Turn | T | None:
         """What a worker does next; there must be something left.

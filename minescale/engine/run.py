@@ -201,9 +201,10 @@ class _Execution:
         # Results and states arrive with the futures: asking each for its own would wait for Dask's thread twice.
         completed = as_completed(with_results=True, raise_errors=False)
         stopped = ""
+        waiting: list[str] = []
+        known = agenda.added
         while True:
             stopped = stopped or self._limit_reached()
-            waiting = []
             while (self.again or agenda) and not stopped and (worker := self.seats.take()) is not None:
                 jobs = self._next(agenda, worker, chained, alone=not running)
                 if not jobs:
@@ -212,17 +213,25 @@ class _Execution:
                 future = self._submit(jobs, worker, chained)
                 running[future.key] = (jobs, worker)
                 completed.add(future)
-            for worker in waiting:
-                self.seats.free(worker)
+            if not running and waiting and not stopped:
+                self._wake(waiting, len(waiting))
+                continue
             if not running:
                 return stopped
             future, found = next(completed)
             jobs, worker = running.pop(future.key)
             self.seats.free(worker)
             self._take(agenda, jobs, future, found)
+            self._wake(waiting, agenda.added - known + len(self.again))
+            known = agenda.added
             if clock.monotonic() - self.flushed > self.plan.config.engine.flush_s:
                 self.flush()
                 self.seats.update(worker_slots(self.client))
+
+    def _wake(self, waiting: list[str], jobs: int) -> None:
+        """Let as many waiting workers ask again as there are new jobs: asking all of a thousand takes longer."""
+        for _ in range(min(jobs, len(waiting))):
+            self.seats.free(waiting.pop())
 
     def _next(self, agenda: Agenda, worker: str, chained: bool, alone: bool) -> tuple[TileJob | FillJob, ...]:
         """What a worker's next task does: as a rule one job, more where tasks come too fast for the scheduler.
