@@ -107,11 +107,11 @@ def record(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
         windows.append([self.href, self.overview, window.row0, window.row1, window.col0, window.col1])
         return load(self, window, *room)
 
-    def noting_blocks(self: Any, inflater: Any, window: Any, grid: Any, held: Any, *rest: Any) -> Any:
+    def noting_blocks(self: Any, inflater: Any, window: Any, needed: Any, grid: Any, held: Any, *rest: Any) -> Any:
         for part in rectangles([block for block in grid if block not in held]):
             found = self._extent(part)
             windows.append([self.href, self.overview, found.row0, found.row1, found.col0, found.col1])
-        return of_blocks(self, inflater, window, grid, held, *rest)
+        return of_blocks(self, inflater, window, needed, grid, held, *rest)
 
     def noting_read(self: Any, window: Any, ahead: Any, budget: int, needed: Any, idle: Any, **options: Any) -> Any:
         for block in blocks(window, self.block_shape):
