@@ -1,0 +1,30 @@
+"""What the README shows of datasets offline runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from minescale.cli import main
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_offline_dataset_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    (block,) = (b for b in blocks if "dataset sandbox" in b)
+    monkeypatch.chdir(tmp_path)
+    for line in block.strip().splitlines():
+        words = shlex.split(line)
+        assert words[:3] == ["python", "-m", "minescale"]
+        done = CliRunner().invoke(main, words[3:])
+        assert done.exit_code == 0, f"{line}\n{done.output}"
+    assert sorted(path.name for path in (tmp_path / "gmd").iterdir() if path.is_dir() and path.name != "items") == [
+        "test",
+        "train",
+        "val",
+    ]
