@@ -24,7 +24,7 @@ def test_statistics_of_a_band_cost_no_bytes(make_plan: MakePlan, tmp_path: Path)
     assert set(rich.levels[0].physical_bands) == set(base.bands)
     assert [set(scene.bands) for scene in rich.scenes] == [set(scene.bands) for scene in plain.scenes]
     before, after = api.explain(plain), api.explain(rich)
-    assert after.cost.bytes == before.cost.bytes
+    assert after.cost.bytes == pytest.approx(before.cost.bytes, rel=1e-12), "bands are summed in another order"
     side = 256 + 2 * base.halo
     assert after.memory.composite - before.memory.composite == 2 * 2 * 2 * side**2, "two channels of two tiles"
     assert after.memory.stack == before.memory.stack
