@@ -218,7 +218,7 @@ class FolderWriter:
             for a table that is none of a dataset.
         """
         kept = samples.reset_index(drop=True)
-        dataset = _dataset(self.path, self.spec, kept)
+        dataset = self.spec.dataset(kept, FolderReader(self.path, self.spec, kept))
         try:
             partial = self.path / f".{SAMPLES}.partial"
             kept.to_parquet(partial, index=False)
@@ -302,7 +302,7 @@ def open_folder(path: str | Path) -> Dataset:
         samples = pd.read_parquet(root / SAMPLES)
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {root / SAMPLES}", got=str(error), fix="build the dataset again") from error
-    return _dataset(root, spec, samples)
+    return spec.dataset(samples, FolderReader(root, spec, samples))
 
 
 def write_folder(dataset: Dataset, path: str | Path, *, layout: Layout = "tif") -> Dataset:
@@ -319,18 +319,7 @@ def write_folder(dataset: Dataset, path: str | Path, *, layout: Layout = "tif") 
     """
     names = [check_id(str(name)) for name in dataset.samples["id"]]
     first = dataset.reader.image(0)
-    spec = FolderSpec(
-        name=dataset.name,
-        bands=dataset.bands,
-        classes=dataset.classes,
-        units=dataset.units,
-        nodata=dataset.nodata,
-        resolution_m=dataset.resolution_m,
-        licence=dataset.licence,
-        provenance=dataset.provenance,
-        masks=dataset.reader.mask(0) is not None,
-        layout=layout,
-    )
+    spec = FolderSpec.of(dataset, masks=dataset.reader.mask(0) is not None, layout=layout)
     shape = (int(first.shape[1]), int(first.shape[2]))
     writer = FolderWriter(path, spec, capacity=len(dataset), shape=shape, dtype=first.dtype.name)
     if writer.complete:
@@ -346,21 +335,6 @@ def write_folder(dataset: Dataset, path: str | Path, *, layout: Layout = "tif") 
         writer.chips.put(name, row, image, dataset.reader.mask(row), place)
         writer.record([{"id": name}])
     return writer.finish(dataset.samples.drop(columns="chip", errors="ignore"))
-
-
-def _dataset(root: Path, spec: FolderSpec, samples: pd.DataFrame) -> Dataset:
-    return Dataset(
-        name=spec.name,
-        samples=samples,
-        bands=spec.bands,
-        classes=spec.classes,
-        reader=FolderReader(root, spec, samples),
-        units=spec.units,
-        nodata=spec.nodata,
-        resolution_m=spec.resolution_m,
-        licence=spec.licence,
-        provenance=spec.provenance,
-    )
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

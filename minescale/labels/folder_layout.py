@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
+
 from minescale.errors import StoreError, UsageError
 from minescale.labels.chips import check_id
 from minescale.labels.classes import ClassMap
+from minescale.labels.dataset import ChipReader, Dataset
 from minescale.labels.split import Split
 
 FORMAT, VERSION = "minescale-dataset", 1
@@ -46,6 +49,37 @@ class FolderSpec:
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
             raise UsageError("unknown layout of chips", got=self.layout, expected=" | ".join(LAYOUTS))
+
+    @classmethod
+    def of(cls, dataset: Dataset, *, masks: bool, layout: Layout = "tif") -> FolderSpec:
+        """What a dataset says of itself."""
+        return cls(
+            name=dataset.name,
+            bands=dataset.bands,
+            classes=dataset.classes,
+            units=dataset.units,
+            nodata=dataset.nodata,
+            resolution_m=dataset.resolution_m,
+            licence=dataset.licence,
+            provenance=dataset.provenance,
+            masks=masks,
+            layout=layout,
+        )
+
+    def dataset(self, samples: pd.DataFrame, reader: ChipReader) -> Dataset:
+        """The dataset of these samples, its pixels read by ``reader``."""
+        return Dataset(
+            name=self.name,
+            samples=samples,
+            bands=self.bands,
+            classes=self.classes,
+            reader=reader,
+            units=self.units,
+            nodata=self.nodata,
+            resolution_m=self.resolution_m,
+            licence=self.licence,
+            provenance=self.provenance,
+        )
 
     @property
     def stored(self) -> tuple[str, ...]:

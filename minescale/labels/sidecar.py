@@ -53,40 +53,17 @@ class Sidecar:
 
     def dataset(self, reader: ChipReader) -> Dataset:
         """The set, its pixels read by ``reader``."""
-        spec = self.spec
-        return Dataset(
-            name=spec.name,
-            samples=self.samples,
-            bands=spec.bands,
-            classes=spec.classes,
-            reader=reader,
-            units=spec.units,
-            nodata=spec.nodata,
-            resolution_m=spec.resolution_m,
-            licence=spec.licence,
-            provenance=spec.provenance,
-        )
+        return self.spec.dataset(self.samples, reader)
 
 
 def write_sidecar(
     folder: Path, dataset: Dataset, *, form: str, split: Split | None, options: dict[str, Any], masks: bool
 ) -> None:
     """Describe the set that was written into ``folder``; ``dataset`` is what one reads back from it."""
-    spec = FolderSpec(
-        name=dataset.name,
-        bands=dataset.bands,
-        classes=dataset.classes,
-        units=dataset.units,
-        nodata=dataset.nodata,
-        resolution_m=dataset.resolution_m,
-        licence=dataset.licence,
-        provenance=dataset.provenance,
-        masks=masks,
-    )
     values = {
         "format": form,
         "version": VERSION,
-        "dataset": spec.to_dict(),
+        "dataset": FolderSpec.of(dataset, masks=masks).to_dict(),
         "split": None if split is None else json.loads(split.to_json()),
         "options": options,
     }
