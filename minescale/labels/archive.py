@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import tarfile
-import uuid
 from pathlib import Path
 
 from minescale.errors import UsageError
+from minescale.labels.whole import whole
 
 LEVEL = 6
 """Of deflate; part of what the bytes depend on."""
@@ -35,8 +35,7 @@ def pack(folder: str | Path, out: str | Path, *, overwrite: bool = False) -> str
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists", fix="another file name, or overwrite")
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.parent / f".{uuid.uuid4().hex}.partial.tar.gz"
-    try:
+    with whole(target) as partial:
         with (
             partial.open("wb") as raw,
             gzip.GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=raw, mtime=0) as packed,
@@ -48,11 +47,7 @@ def pack(folder: str | Path, out: str | Path, *, overwrite: bool = False) -> str
                 entry.mode = 0o644
                 with path.open("rb") as content:
                     tar.addfile(entry, content)
-        digest = sha256(partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return digest
+        return sha256(partial)
 
 
 def sha256(path: str | Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from minescale.errors import StoreError
 from minescale.labels.classes import ClassMap
 from minescale.labels.dataset import Dataset
 from minescale.labels.previews import Stretch
+from minescale.labels.whole import whole
 
 INK, MUTED, PALE, MINE = "#1d2329", "#5c6670", "#dfe3e8", "#d1372c"
 UNKNOWN = (0.87, 0.88, 0.90)
@@ -51,15 +51,11 @@ def figure(path: Path, width: float, height: float, title: str) -> Iterator[Any]
         canvas: Any = FigureCanvasAgg(made)
         made.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
         yield made
-        partial = path.with_name(f".{path.name}.partial")
         try:
-            with partial.open("wb") as file:
+            with whole(path) as partial, partial.open("wb") as file:
                 canvas.print_png(file, metadata={"Software": "minescale"})
-            os.replace(partial, path)  # noqa: PTH105  (atomic by contract)
         except OSError as error:
             raise StoreError(f"cannot write {path}", got=error, fix="a writable folder with space") from error
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def picture(dataset: Dataset, row: int) -> tuple[NDArray[np.uint8], str]:

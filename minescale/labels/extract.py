@@ -27,6 +27,7 @@ from minescale.labels.folder import FolderWriter
 from minescale.labels.folder_layout import replace_text
 from minescale.labels.places import along_curve, batches, middles
 from minescale.labels.polygons import Polygons
+from minescale.labels.whole import whole
 from minescale.sources.access import Access
 from minescale.sources.freeze import read_scenes, write_scenes
 from minescale.types import TileKey
@@ -388,8 +389,6 @@ def _lost(position: int, name: str) -> dict[str, Any]:
 
 
 def _write_beside(path: Path, write: Any) -> None:
-    """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    write(str(partial))
-    partial.replace(path)
+    with whole(path) as partial:
+        write(str(partial))

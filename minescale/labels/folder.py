@@ -8,7 +8,6 @@ a killed writer leaves nothing half written and is continued by the same call.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,7 @@ from minescale.labels.folder_layout import (
     load_document,
     replace_text,
 )
+from minescale.labels.whole import whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +220,8 @@ class FolderWriter:
         kept = samples.reset_index(drop=True)
         dataset = self.spec.dataset(kept, FolderReader(self.path, self.spec, kept))
         try:
-            partial = self.path / f".{SAMPLES}.partial"
-            kept.to_parquet(partial, index=False)
-            os.replace(partial, self.path / SAMPLES)  # noqa: PTH105  (atomic by contract)
+            with whole(self.path / SAMPLES) as partial:
+                kept.to_parquet(partial, index=False)
             replace_text(self.path / DATASET, json.dumps(self.spec.to_dict(), indent=1) + "\n")
             (self.path / BUILDING).unlink(missing_ok=True)
         except OSError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from minescale.labels.chips import check_id
 from minescale.labels.classes import ClassMap
 from minescale.labels.dataset import ChipReader, Dataset
 from minescale.labels.split import Split
+from minescale.labels.whole import whole
 
 FORMAT, VERSION = "minescale-dataset", 1
 DATASET, SAMPLES, BUILDING = "dataset.json", "samples.parquet", "building.jsonl"
@@ -131,9 +131,8 @@ class FolderSpec:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)  # noqa: PTH105  (atomic by contract)
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def load_document(path: Path) -> dict[str, Any]:

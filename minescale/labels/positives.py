@@ -13,6 +13,7 @@ import pandas as pd
 from minescale.errors import StoreError, UsageError
 from minescale.labels.negatives import POINT_COLUMNS, SIDE_M, point_table
 from minescale.labels.sampling import reservoir_sample
+from minescale.labels.whole import whole
 
 IMAGE_ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 
@@ -93,13 +94,11 @@ def copy_images(table: pd.DataFrame, folder: str | Path) -> list[Path]:
     for row in table[table["image"].notna()].itertuples():
         image = Path(str(row.image))
         target = Path(folder) / f"{row.id}{image.suffix.lower()}"
-        partial = target.with_name(f".{target.name}.partial")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(image, partial)
-            os.replace(partial, target)  # noqa: PTH105  (atomic by contract)
+            with whole(target) as partial:
+                shutil.copyfile(image, partial)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise StoreError(f"cannot copy {image.name}", got=error, fix="a readable image and free space") from error
         copied.append(target)
     return copied

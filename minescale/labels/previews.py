@@ -16,6 +16,7 @@ from minescale.errors import StoreError, UsageError
 from minescale.labels.chips import geobox_of
 from minescale.labels.dataset import Dataset
 from minescale.labels.folder_layout import replace_text
+from minescale.labels.whole import whole
 
 RED = (255, 0, 0)
 ALPHA = 0.4
@@ -155,9 +156,8 @@ def _write(picture: NDArray[np.uint8], target: Path, format: Format) -> None:  #
     buffer = io.BytesIO()
     options: dict[str, Any] = {"quality": 92, "subsampling": 0} if format == "jpeg" else {"optimize": False}
     Image.fromarray(picture).save(buffer, format, **options)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_bytes(buffer.getvalue())
-    partial.replace(target)
+    with whole(target) as partial:
+        partial.write_bytes(buffer.getvalue())
 
 
 def _seen(band: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
