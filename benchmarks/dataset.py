@@ -67,7 +67,7 @@ def places(case: Case) -> pd.DataFrame:
 
 
 def request(case: Case) -> Any:
-    from minescale.labels.extract_plan import ExtractRequest
+    from minescale.labels.imagery.extract_plan import ExtractRequest
 
     made = region_of(case)
     return ExtractRequest(
@@ -87,7 +87,7 @@ def settings() -> dict[str, Any]:
 def windows(case: Case) -> Any:
     """The windows that minescale lays; everyone else is given the same."""
     from minescale.config import load_config
-    from minescale.labels.extract_plan import find_scenes, make_plan
+    from minescale.labels.imagery.extract_plan import find_scenes, make_plan
 
     table, wanted = places(case), request(case)
     return make_plan(table, find_scenes(table, wanted), wanted, load_config(overrides=settings())).windows
@@ -97,7 +97,7 @@ def minescale(case: Case, out: str) -> None:
     from distributed import get_client
 
     from minescale.config import load_config
-    from minescale.labels.extract import extract
+    from minescale.labels.imagery.extract import extract
 
     config = load_config(overrides={**settings(), "engine.cluster": get_client().scheduler.address})
     report = extract(places(case), request(case), out, config=config)

@@ -17,9 +17,9 @@ from click.testing import CliRunner, Result
 
 from minescale.cli.group import main
 from minescale.grid import MosaicGrid
-from minescale.labels.cellfiles import read_locations, write_table
-from minescale.labels.hardnegatives import KINDS
-from minescale.labels.negatives import point_table
+from minescale.labels.cells.cellfiles import read_locations, write_table
+from minescale.labels.places.hardnegatives import KINDS
+from minescale.labels.places.negatives import point_table
 from minescale.planning.plan import MOSAIC_FILE
 from minescale.store.layout import MosaicLayout
 from minescale.store.mosaic import Mosaic, TileArrays

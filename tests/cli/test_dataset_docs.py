@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from shapely.geometry import box
 
-from minescale.labels.folder import write_folder
+from minescale.labels.sets.folder import write_folder
 from tests.cli.conftest import run
 from tests.labels.small_sets import make
 from tests.labels.test_figures import ground

@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 import shapely
 
-from minescale.labels.folder import open_folder
-from minescale.labels.folder_layout import BUILDING
+from minescale.labels.sets.folder import open_folder
+from minescale.labels.sets.folder_layout import BUILDING
 from minescale.synthetic import Region
 from tests.cli.conftest import run, spawn
 from tests.labels.extraction import spread

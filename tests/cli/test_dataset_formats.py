@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minescale.cli.dataset.export import FORMATS
-from minescale.labels.formats import NAMES, open_dataset, write_dataset
+from minescale.labels.formats.registry import NAMES, open_dataset, write_dataset
 from tests.cli.conftest import run
 from tests.labels.sets import make, split_of
 

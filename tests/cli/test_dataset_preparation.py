@@ -10,9 +10,9 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from minescale.labels.folder import open_folder, write_folder
-from minescale.labels.normalisation import stored_normalisation
-from minescale.labels.split import Split
+from minescale.labels.preparation.normalisation import stored_normalisation
+from minescale.labels.sets.folder import open_folder, write_folder
+from minescale.labels.sets.split import Split
 from tests.cli.conftest import run
 from tests.labels.test_figures import ground
 

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from minescale.config import Config, load_config
-from minescale.labels.extract import ExtractReport, extract
-from minescale.labels.extract_plan import ExtractRequest
+from minescale.labels.imagery.extract import ExtractReport, extract
+from minescale.labels.imagery.extract_plan import ExtractRequest
 from minescale.synthetic import Region
 
 BANDS = ("red", "nir", "swir16")

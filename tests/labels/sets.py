@@ -10,10 +10,10 @@ import pandas as pd
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from minescale.labels.chips import geo_columns
-from minescale.labels.classes import BINARY, ClassMap
-from minescale.labels.dataset import ArrayReader, Dataset
-from minescale.labels.split import Split
+from minescale.labels.sets.chips import geo_columns
+from minescale.labels.sets.classes import BINARY, ClassMap
+from minescale.labels.sets.dataset import ArrayReader, Dataset
+from minescale.labels.sets.split import Split
 
 BANDS = ("red", "green", "blue", "nir")
 PARTS = {"train": ("a", "b"), "val": ("c",), "test": ("d",)}

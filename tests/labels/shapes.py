@@ -7,7 +7,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-from minescale.labels.polygons import Polygons, ReadReport
+from minescale.labels.shapes.polygons import Polygons, ReadReport
 
 UTM33 = "EPSG:32633"
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from minescale.labels.classes import BINARY, ClassMap
-from minescale.labels.dataset import ArrayReader, ChipReader, Dataset
+from minescale.labels.sets.classes import BINARY, ClassMap
+from minescale.labels.sets.dataset import ArrayReader, ChipReader, Dataset
 
 
 def make(

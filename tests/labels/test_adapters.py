@@ -9,9 +9,9 @@ import pytest
 from shapely.geometry import Point, box
 
 from minescale.errors import UsageError
-from minescale.labels.adapters import INVENTORIES, join_points, read_inventory
-from minescale.labels.points import Points
-from minescale.labels.polygons import Polygons, ReadReport
+from minescale.labels.shapes.inventories import INVENTORIES, join_points, read_inventory
+from minescale.labels.shapes.points import Points
+from minescale.labels.shapes.polygons import Polygons, ReadReport
 from tests.labels.shapes import polygons
 
 

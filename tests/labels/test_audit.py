@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minescale.errors import UsageError
-from minescale.labels.audit import Audit, audit
-from minescale.labels.audit_survey import digest
-from minescale.labels.augment import TURNS, augmented, flips_and_rotations
-from minescale.labels.confounding import common_support, contingency, cramers_v, metadata_score, sample_classes
-from minescale.labels.dataset import ArrayReader, Dataset
-from minescale.labels.published import published_split, published_table
-from minescale.labels.split import Split
-from minescale.labels.splitting import split_by
+from minescale.labels.auditing.audit import Audit, audit
+from minescale.labels.auditing.confounding import common_support, contingency, cramers_v, metadata_score, sample_classes
+from minescale.labels.auditing.published import published_split, published_table
+from minescale.labels.auditing.splitting import split_by
+from minescale.labels.auditing.survey import digest
+from minescale.labels.preparation.augment import TURNS, augmented, flips_and_rotations
+from minescale.labels.sets.dataset import ArrayReader, Dataset
+from minescale.labels.sets.split import Split
 from tests.labels.small_sets import make
 
 CONTINENTS = ["Africa", "Asia", "South America", "North America"]

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from minescale.errors import UsageError
 from minescale.kernels.resample import repeat
-from minescale.labels.band_tiles import ORDER
-from minescale.labels.dataset import ArrayReader, Dataset
-from minescale.labels.formats import open_dataset, validate, write_dataset
+from minescale.labels.formats.band_tiles import ORDER
+from minescale.labels.formats.registry import open_dataset, validate, write_dataset
+from minescale.labels.sets.dataset import ArrayReader, Dataset
 from minescale.sensors import SENTINEL2_L2A
 from tests.labels.sets import assert_same, files_of, make, split_of
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minescale.errors import UsageError
-from minescale.labels.bands import L2A, STACK_12, BandList, band_tags, reorder, require_order, true_colour
+from minescale.labels.imagery.bands import L2A, STACK_12, BandList, band_tags, reorder, require_order, true_colour
 from minescale.sensors import LANDSAT_C2_L2, SENTINEL2_L2A
 
 

@@ -10,18 +10,18 @@ import pandas as pd
 import pytest
 
 from minescale.errors import UsageError
-from minescale.labels.audit import audit
-from minescale.labels.augment import augmented
-from minescale.labels.card import SITE_COLUMNS, geography, make_card, site_table
-from minescale.labels.classes import ASGM, THREE_CLASS
-from minescale.labels.classstats import class_counts, class_table, drop_background, total_cooccurrence
-from minescale.labels.dataset import Dataset
-from minescale.labels.hardnegatives import KINDS
-from minescale.labels.published import published_split, published_table
-from minescale.labels.resolution import check_pixel_size, class_widths, too_small
-from minescale.labels.split import Split
-from minescale.labels.splitting import split_by
-from minescale.labels.strata import LOOK_ALIKES, false_positive_rates, rates, wilson
+from minescale.labels.auditing.audit import audit
+from minescale.labels.auditing.card import SITE_COLUMNS, geography, make_card, site_table
+from minescale.labels.auditing.classstats import class_counts, class_table, drop_background, total_cooccurrence
+from minescale.labels.auditing.published import published_split, published_table
+from minescale.labels.auditing.splitting import split_by
+from minescale.labels.auditing.strata import LOOK_ALIKES, false_positive_rates, rates, wilson
+from minescale.labels.places.hardnegatives import KINDS
+from minescale.labels.preparation.augment import augmented
+from minescale.labels.preparation.resolution import check_pixel_size, class_widths, too_small
+from minescale.labels.sets.classes import ASGM, THREE_CLASS
+from minescale.labels.sets.dataset import Dataset
+from minescale.labels.sets.split import Split
 from tests.labels.small_sets import make
 
 

@@ -9,9 +9,9 @@ import geopandas as gpd
 import pytest
 import shapely
 
-from minescale.labels.celltable import COLUMNS
-from minescale.labels.hardnegatives import KINDS
-from minescale.labels.negatives import POINT_COLUMNS
+from minescale.labels.cells.celltable import COLUMNS
+from minescale.labels.places.hardnegatives import KINDS
+from minescale.labels.places.negatives import POINT_COLUMNS
 
 PAGES = Path(__file__).parents[2] / "docs" / "datasets"
 

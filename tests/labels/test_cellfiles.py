@@ -10,11 +10,11 @@ import pytest
 import shapely
 
 from minescale.errors import StoreError, UsageError
-from minescale.labels.ancillary import join
-from minescale.labels.cellfiles import BOX_COLUMNS, read_boxes, read_locations, write_table, write_tables
-from minescale.labels.cells import make_cells
-from minescale.labels.grid import CellGrid
-from minescale.labels.polygons import Polygons, ReadReport
+from minescale.labels.cells.ancillary import join
+from minescale.labels.cells.cellfiles import BOX_COLUMNS, read_boxes, read_locations, write_table, write_tables
+from minescale.labels.cells.cells import make_cells
+from minescale.labels.cells.grid import CellGrid
+from minescale.labels.shapes.polygons import Polygons, ReadReport
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minescale.errors import UsageError
-from minescale.labels.cellnames import CellName, decode, encode, quadkey
+from minescale.labels.cells.cellnames import CellName, decode, encode, quadkey
 
 NAMES = st.builds(
     CellName,

@@ -13,17 +13,17 @@ import shapely
 from scipy import stats
 
 from minescale.errors import UsageError
-from minescale.labels.ancillary import join
-from minescale.labels.area import Area
-from minescale.labels.cellnames import decode
-from minescale.labels.cells import delta_grid, make_cells
-from minescale.labels.celltable import PAIRED, POSITIVE, RANDOM
-from minescale.labels.coverage import cells_over, overlaps, polygon_parts
-from minescale.labels.equalarea import areas_m2
-from minescale.labels.grid import CellGrid, parse_id
-from minescale.labels.polygons import Polygons, ReadReport
-from minescale.labels.stratified import Strata, allocate, draw_cells
-from minescale.labels.vectors import read_polygons
+from minescale.labels.cells.ancillary import join
+from minescale.labels.cells.area import Area
+from minescale.labels.cells.cellnames import decode
+from minescale.labels.cells.cells import delta_grid, make_cells
+from minescale.labels.cells.celltable import PAIRED, POSITIVE, RANDOM
+from minescale.labels.cells.coverage import cells_over, overlaps, polygon_parts
+from minescale.labels.cells.grid import CellGrid, parse_id
+from minescale.labels.cells.stratified import Strata, allocate, draw_cells
+from minescale.labels.shapes.equalarea import areas_m2
+from minescale.labels.shapes.polygons import Polygons, ReadReport
+from minescale.labels.shapes.vectors import read_polygons
 
 GHANA = shapely.box(-3.2, 4.8, 1.2, 11.1)
 

@@ -8,9 +8,9 @@ import pytest
 from shapely.geometry import box
 
 from minescale.errors import UsageError
-from minescale.labels.clip import clip, select
-from minescale.labels.polygons import ReadReport
-from minescale.labels.vectors import read_polygons
+from minescale.labels.shapes.clip import clip, select
+from minescale.labels.shapes.polygons import ReadReport
+from minescale.labels.shapes.vectors import read_polygons
 from tests.labels.shapes import polygons
 
 

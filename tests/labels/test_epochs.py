@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from minescale.errors import UsageError
-from minescale.labels.epochs import GAP, check_gaps, gap_days, with_gaps
+from minescale.labels.rasters.epochs import GAP, check_gaps, gap_days, with_gaps
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from minescale.config import CompositeConfig, MaskConfig
 from minescale.cube.compose import compose
 from minescale.engine.events import Event, LevelStarted, RunFinished, RunStarted, TileDone
 from minescale.errors import NothingMatched, OutputMismatch, StoreError, UsageError
-from minescale.labels import extract_plan
-from minescale.labels.extract_task import Setup, WindowJob, WindowResult, extract_batch
-from minescale.labels.fetch import fetch_image
-from minescale.labels.folder import open_folder
-from minescale.labels.vectors import read_polygons
+from minescale.labels.imagery import extract_plan
+from minescale.labels.imagery.extract_task import Setup, WindowJob, WindowResult, extract_batch
+from minescale.labels.imagery.fetch import fetch_image
+from minescale.labels.sets.folder import open_folder
+from minescale.labels.shapes.vectors import read_polygons
 from minescale.sensors import SENTINEL2_L2A
 from minescale.sources.freeze import read_scenes
 from minescale.sources.reader import Reader
@@ -378,8 +378,8 @@ def test_one_place_that_fails_does_not_take_its_neighbours_along(
     """A batch that fails is tried again place by place; the same call mends the set once the cause is gone."""
     config, places = inline(engine__retries=0), spread(small_region, 4)
     with monkeypatch.context() as broken:
-        broken.setattr("minescale.labels.extract.extract_batch", _cursed)
-        broken.setattr("minescale.labels.extract._ROUNDS", 1)
+        broken.setattr("minescale.labels.imagery.extract.extract_batch", _cursed)
+        broken.setattr("minescale.labels.imagery.extract._ROUNDS", 1)
         report = cut(small_region, places, tmp_path / "set", config)
     assert report.failed == {"p1": "ValueError: p1 is cursed"}
     assert (report.written, report.finished) == (3, False)

@@ -10,9 +10,9 @@ import pytest
 import rasterio
 from affine import Affine
 
-from minescale.labels.bands import require_order
-from minescale.labels.folder import open_folder
-from minescale.labels.places import tile_area
+from minescale.labels.imagery.bands import require_order
+from minescale.labels.places.places import tile_area
+from minescale.labels.sets.folder import open_folder
 from minescale.synthetic import Region
 from minescale.synthetic.rasters import write_cog
 from tests.labels.extraction import catalogue, cut, inline, middle

@@ -9,10 +9,10 @@ import pandas as pd
 import rasterio
 
 from minescale.engine.events import Event, Notice
-from minescale.labels.extract import extract
-from minescale.labels.extract_plan import ExtractRequest
-from minescale.labels.folder import open_folder
-from minescale.labels.previews import write_previews
+from minescale.labels.imagery.extract import extract
+from minescale.labels.imagery.extract_plan import ExtractRequest
+from minescale.labels.pictures.previews import write_previews
+from minescale.labels.sets.folder import open_folder
 from tests.labels.extraction import inline
 
 

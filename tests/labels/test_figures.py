@@ -11,9 +11,9 @@ from PIL import Image
 from shapely.geometry import Polygon, box
 
 from minescale.errors import UsageError
-from minescale.labels.drawing import coloured, eye_bands
-from minescale.labels.figures import EXTRA, NAMES, draw_figures
-from minescale.labels.polygons import Polygons, ReadReport
+from minescale.labels.pictures.drawing import coloured, eye_bands
+from minescale.labels.pictures.figures import EXTRA, NAMES, draw_figures
+from minescale.labels.shapes.polygons import Polygons, ReadReport
 from tests.labels.small_sets import make
 
 BANDS = ("blue", "red", "nir", "swir16", "swir22", "green")

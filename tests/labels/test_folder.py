@@ -15,12 +15,12 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from minescale.errors import OutputMismatch, StoreError, UsageError
-from minescale.labels.chips import geo_columns, read_tif, write_tif
-from minescale.labels.classes import BINARY
-from minescale.labels.dataset import ArrayReader, Dataset
-from minescale.labels.folder import FolderWriter, open_folder, write_folder
-from minescale.labels.folder_layout import FolderSpec, Layout, read_split, write_split
-from minescale.labels.split import Split
+from minescale.labels.sets.chips import geo_columns, read_tif, write_tif
+from minescale.labels.sets.classes import BINARY
+from minescale.labels.sets.dataset import ArrayReader, Dataset
+from minescale.labels.sets.folder import FolderWriter, open_folder, write_folder
+from minescale.labels.sets.folder_layout import FolderSpec, Layout, read_split, write_split
+from minescale.labels.sets.split import Split
 
 PLACE = GeoBox((5, 4), Affine(10, 0, 500_000, 0, -10, 700_000), "EPSG:32630")
 

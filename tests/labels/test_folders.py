@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from minescale.errors import UsageError
-from minescale.labels.classes import THREE_CLASS
-from minescale.labels.dataset import Dataset
-from minescale.labels.formats import open_dataset, validate, write_dataset
-from minescale.labels.torch_view import MiningDataset
+from minescale.labels.formats.registry import open_dataset, validate, write_dataset
+from minescale.labels.sets.classes import THREE_CLASS
+from minescale.labels.sets.dataset import Dataset
+from minescale.labels.sets.torch_view import MiningDataset
 from tests.labels.sets import assert_same, make
 
 

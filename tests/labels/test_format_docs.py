@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from minescale.labels.classes import BINARY
-from minescale.labels.formats import FORMATS, NATIVE, write_dataset
+from minescale.labels.formats.registry import FORMATS, NATIVE, write_dataset
+from minescale.labels.sets.classes import BINARY
 from tests.labels.sets import make
 
 PAGES = Path(__file__).parents[2] / "docs" / "datasets"

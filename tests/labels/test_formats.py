@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minescale.errors import StoreError, UsageError
-from minescale.labels.dataset import ArrayReader, Dataset
-from minescale.labels.folder_layout import write_split
-from minescale.labels.formats import NAMES, open_dataset, open_split, recognise, validate, write_dataset
+from minescale.labels.formats.registry import NAMES, open_dataset, open_split, recognise, validate, write_dataset
+from minescale.labels.sets.dataset import ArrayReader, Dataset
+from minescale.labels.sets.folder_layout import write_split
 from tests.labels.sets import assert_same, files_of, make, split_of
 
 EXACT = ("folder", "zarr", "gmd", "pixels", "bandtiles", "seedtree")

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from minescale.errors import StoreError, UsageError
-from minescale.labels import gmd
-from minescale.labels.archive import pack, sha256
-from minescale.labels.classes import BINARY, THREE_CLASS
-from minescale.labels.dataset import Dataset
-from minescale.labels.formats import open_dataset, recognise, validate, write_dataset
-from minescale.labels.label_png import read_label_png, write_label_png
+from minescale.labels.formats import gmd
+from minescale.labels.formats.archive import pack, sha256
+from minescale.labels.formats.registry import open_dataset, recognise, validate, write_dataset
+from minescale.labels.sets.classes import BINARY, THREE_CLASS
+from minescale.labels.sets.dataset import Dataset
+from minescale.labels.sets.label_png import read_label_png, write_label_png
 from tests.labels.sets import assert_same, files_of, make, split_of
 
 VIRIDIS = ["#440154", "#21918c", "#fde725"]

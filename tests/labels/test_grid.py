@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minescale.errors import UsageError
-from minescale.labels.coverage import cells_over, overlaps, polygon_parts
-from minescale.labels.equalarea import areas_m2, from_equal_area, to_equal_area
-from minescale.labels.grid import ZOOM_SIDES, CellGrid, geocentric, parse_id
+from minescale.labels.cells.coverage import cells_over, overlaps, polygon_parts
+from minescale.labels.cells.grid import ZOOM_SIDES, CellGrid, geocentric, parse_id
+from minescale.labels.shapes.equalarea import areas_m2, from_equal_area, to_equal_area
 
 GEOD = pyproj.Geod(ellps="WGS84")
 SIDES = st.sampled_from([5500.0, 2750.0, 1375.0, 4000.0, 7680.0, 687.5, 12000.0])

@@ -9,9 +9,9 @@ import pytest
 import rasterio
 
 from minescale.errors import NothingMatched, UsageError
-from minescale.labels.adapters_chips import read_amw
-from minescale.labels.formats import open_dataset, recognise, validate, write_dataset
-from minescale.labels.split import Split
+from minescale.labels.formats.adapters_chips import read_amw
+from minescale.labels.formats.registry import open_dataset, recognise, validate, write_dataset
+from minescale.labels.sets.split import Split
 from tests.labels.sets import assert_same
 
 

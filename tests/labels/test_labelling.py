@@ -17,11 +17,11 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
 from minescale.errors import StoreError, UsageError
-from minescale.labels.image_stats import COLUMNS, band_statistics
-from minescale.labels.labelling import LabelRules, label_images
-from minescale.labels.masks import rasterise
-from minescale.labels.vectorising import outlines_of
-from minescale.labels.vectors import read_polygons, write_polygons
+from minescale.labels.rasters.image_stats import COLUMNS, band_statistics
+from minescale.labels.rasters.labelling import LabelRules, label_images
+from minescale.labels.rasters.masks import rasterise
+from minescale.labels.shapes.vectorising import outlines_of
+from minescale.labels.shapes.vectors import read_polygons, write_polygons
 from tests.labels.shapes import UTM33, grid, polygons
 
 X, Y, N = 500_000, 5_600_000, 20

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from minescale.errors import NothingMatched, StoreError, UsageError
-from minescale.labels.band_order import band_names
-from minescale.labels.landsat import BANDS, THERMAL_ASSETS, read_stack, thermal_asset, write_site, write_stack
+from minescale.labels.rasters.band_order import band_names
+from minescale.labels.rasters.landsat import BANDS, THERMAL_ASSETS, read_stack, thermal_asset, write_site, write_stack
 from minescale.sources.items import scene_from_item
 
 CRS, TRANSFORM = "EPSG:32633", Affine(30, 0, 500_010, 0, -30, 5_600_010)

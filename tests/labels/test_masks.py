@@ -13,9 +13,9 @@ from shapely.geometry import Point, Polygon, box
 
 from minescale.errors import UsageError
 from minescale.kernels.distances import distance_to_segments
-from minescale.labels.classes import ASGM, BINARY, IGNORE, THREE_CLASS
-from minescale.labels.masks import class_mask, far_from_edges, patch_means, rasterise, signed_distance
-from minescale.labels.polygons import Polygons, ReadReport
+from minescale.labels.rasters.masks import class_mask, far_from_edges, patch_means, rasterise, signed_distance
+from minescale.labels.sets.classes import ASGM, BINARY, IGNORE, THREE_CLASS
+from minescale.labels.shapes.polygons import Polygons, ReadReport
 from tests.labels.shapes import UTM33, grid, polygons
 
 X, Y = 500_000.0, 5_600_000.0

@@ -14,14 +14,14 @@ from affine import Affine
 from scipy import stats
 
 from minescale.errors import StoreError, UsageError
-from minescale.labels.hardnegatives import KINDS, hard_negatives
-from minescale.labels.negatives import POINT_COLUMNS, generate_forest_samples, generate_random_samples
-from minescale.labels.points import Points
-from minescale.labels.polygons import Polygons, ReadReport
-from minescale.labels.positives import build_positive_class, copy_images, list_images
-from minescale.labels.rasterclasses import RasterClasses
-from minescale.labels.vectors import read_polygons
-from minescale.labels.windows import squares
+from minescale.labels.cells.windows import squares
+from minescale.labels.places.hardnegatives import KINDS, hard_negatives
+from minescale.labels.places.negatives import POINT_COLUMNS, generate_forest_samples, generate_random_samples
+from minescale.labels.places.positives import build_positive_class, copy_images, list_images
+from minescale.labels.places.rasterclasses import RasterClasses
+from minescale.labels.shapes.points import Points
+from minescale.labels.shapes.polygons import Polygons, ReadReport
+from minescale.labels.shapes.vectors import read_polygons
 from minescale.types import BBox
 
 PARKS = {"Tumuc": shapely.box(-55, 0, -52, 3), "Jari": shapely.box(-53, -1, -51, 1), "": shapely.box(-60, -8, -59, -7)}

@@ -18,12 +18,12 @@ from PIL import Image, ImageDraw
 from shapely.geometry import MultiPolygon, Polygon, box
 
 from minescale.errors import UsageError
-from minescale.labels import coco, yolo
-from minescale.labels.classes import BINARY, THREE_CLASS
-from minescale.labels.dataset import Dataset
-from minescale.labels.formats import open_dataset, validate, write_dataset
-from minescale.labels.objects import Object, clip, fill, objects_of_mask, objects_of_shapes, ring_of
-from minescale.labels.polygons import Polygons, ReadReport
+from minescale.labels.formats import coco, yolo
+from minescale.labels.formats.registry import open_dataset, validate, write_dataset
+from minescale.labels.rasters.objects import Object, clip, fill, objects_of_mask, objects_of_shapes, ring_of
+from minescale.labels.sets.classes import BINARY, THREE_CLASS
+from minescale.labels.sets.dataset import Dataset
+from minescale.labels.shapes.polygons import Polygons, ReadReport
 from tests.labels.sets import files_of, make, place_of, split_of
 
 

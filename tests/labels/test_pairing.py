@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minescale.labels.coverage import cells_over
-from minescale.labels.grid import CellGrid, geocentric
-from minescale.labels.pairing import pair
+from minescale.labels.cells.coverage import cells_over
+from minescale.labels.cells.grid import CellGrid, geocentric
+from minescale.labels.cells.pairing import pair
 
 
 def field(grid: CellGrid, lon: float, lat: float, rows: int, cols: int) -> np.ndarray:
@@ -98,7 +98,7 @@ def test_r096_negatives_are_found_anew_at_each_zoom() -> None:
     """A cell that is no positive at zoom 14 may hold positives at 16; a negative cell never does, at any zoom."""
     import shapely
 
-    from minescale.labels.coverage import overlaps
+    from minescale.labels.cells.coverage import overlaps
 
     coarse, fine = CellGrid.of_zoom(14), CellGrid.of_zoom(16)
     row, col = (int(v) for v in coarse.locate(-1.9, 5.4))

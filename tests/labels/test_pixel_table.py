@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from shapely.geometry import Point, box
 
 from minescale.errors import UsageError
-from minescale.labels import pixel_table
-from minescale.labels.classes import THREE_CLASS
-from minescale.labels.dataset import Dataset
-from minescale.labels.formats import open_dataset, validate, write_dataset
+from minescale.labels.formats import pixel_table
+from minescale.labels.formats.registry import open_dataset, validate, write_dataset
+from minescale.labels.sets.classes import THREE_CLASS
+from minescale.labels.sets.dataset import Dataset
 from tests.labels.sets import assert_same, files_of, make, place_of, split_of
 from tests.labels.test_object_formats import polygons_of
 

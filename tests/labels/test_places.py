@@ -12,7 +12,7 @@ from shapely.geometry import box
 
 from minescale.errors import UsageError
 from minescale.grid import project_bbox
-from minescale.labels.places import along_curve, lay_windows, middles, search_boxes, tile_area
+from minescale.labels.places.places import along_curve, lay_windows, middles, search_boxes, tile_area
 from minescale.types import BBox
 
 

@@ -10,8 +10,8 @@ import pytest
 from shapely.geometry import LineString, MultiPoint, Point
 
 from minescale.errors import UsageError
-from minescale.labels.points import named_region, read_points
-from minescale.labels.polygons import ReadReport
+from minescale.labels.shapes.points import named_region, read_points
+from minescale.labels.shapes.polygons import ReadReport
 from minescale.types import BBox
 
 SEED = "35.0996,30.8579\n19.14,51.24\n20.2,44.5\n"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import fft
 
 from minescale.errors import UsageError
-from minescale.labels.augment import (
+from minescale.labels.preparation.augment import (
     FLIPS_AND_ROTATIONS,
     TURNS,
     Draw,
@@ -20,8 +20,8 @@ from minescale.labels.augment import (
     augmented,
     flips_and_rotations,
 )
-from minescale.labels.matching import KERNEL, TargetRange, match_image_to_stats, prepared, through
-from minescale.labels.statistics import extract_statistics
+from minescale.labels.preparation.matching import KERNEL, TargetRange, match_image_to_stats, prepared, through
+from minescale.labels.preparation.statistics import extract_statistics
 from tests.labels.small_sets import make
 
 TARGET = TargetRange(bands=("red", "nir"), low=(300.0, 800.0), high=(2500.0, 4200.0))

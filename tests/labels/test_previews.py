@@ -12,8 +12,8 @@ import rasterio
 from PIL import Image
 
 from minescale.errors import UsageError
-from minescale.labels.folder import open_folder, write_folder
-from minescale.labels.previews import Stretch, blend, world_file, write_previews
+from minescale.labels.pictures.previews import Stretch, blend, world_file, write_previews
+from minescale.labels.sets.folder import open_folder, write_folder
 from tests.labels.test_folder import PLACE, chips
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minescale.labels.audit import Audit, audit
-from minescale.labels.augment import augmented
-from minescale.labels.confounding import acquisition_columns
-from minescale.labels.dataset import ArrayReader, Dataset
-from minescale.labels.formats import open_dataset
-from minescale.labels.split import Split
-from minescale.labels.splitting import split_by
+from minescale.labels.auditing.audit import Audit, audit
+from minescale.labels.auditing.confounding import acquisition_columns
+from minescale.labels.auditing.splitting import split_by
+from minescale.labels.formats.registry import open_dataset
+from minescale.labels.preparation.augment import augmented
+from minescale.labels.sets.dataset import ArrayReader, Dataset
+from minescale.labels.sets.split import Split
 
 
 def _failed(found: Audit) -> set[str]:

@@ -12,9 +12,9 @@ import shapely
 from scipy import stats
 
 from minescale.errors import UsageError
-from minescale.labels.equalarea import areas_m2
-from minescale.labels.sampling import Reservoir, balance, points_inside, reservoir_sample
-from minescale.labels.windows import squares
+from minescale.labels.cells.sampling import Reservoir, balance, points_inside, reservoir_sample
+from minescale.labels.cells.windows import squares
+from minescale.labels.shapes.equalarea import areas_m2
 
 
 @pytest.mark.parametrize(("n", "k"), [(50, 7), (40, 39), (30, 1)])

@@ -10,7 +10,7 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from minescale.labels.scene_choice import below_cloud_limit, by_cloud, choose_scenes
+from minescale.labels.imagery.scene_choice import below_cloud_limit, by_cloud, choose_scenes
 from minescale.sources.reader import Reader
 from minescale.sources.scenes import Scene
 from tests.sources.source_imagery import UTM30, scene_of, write_cog

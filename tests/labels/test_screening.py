@@ -15,10 +15,10 @@ from affine import Affine
 
 from minescale.errors import StoreError, UsageError
 from minescale.grid import MosaicGrid
-from minescale.labels.negatives import point_table
-from minescale.labels.polygons import Polygons, ReadReport
-from minescale.labels.rasterclasses import RasterClasses
-from minescale.labels.screening import built_up_shares, leave_out_built_up, mosaic_scores, review_list
+from minescale.labels.places.negatives import point_table
+from minescale.labels.places.rasterclasses import RasterClasses
+from minescale.labels.places.screening import built_up_shares, leave_out_built_up, mosaic_scores, review_list
+from minescale.labels.shapes.polygons import Polygons, ReadReport
 from minescale.store.layout import MosaicLayout
 from minescale.store.mosaic import Mosaic, TileArrays
 from minescale.store.template import create_mosaic

@@ -12,9 +12,9 @@ from PIL import Image
 from shapely.geometry import box
 
 from minescale.errors import UsageError
-from minescale.labels.classes import THREE_CLASS
-from minescale.labels.formats import open_dataset, validate, write_dataset
-from minescale.labels.vectors import read_polygons
+from minescale.labels.formats.registry import open_dataset, validate, write_dataset
+from minescale.labels.sets.classes import THREE_CLASS
+from minescale.labels.shapes.vectors import read_polygons
 from tests.labels.sets import assert_same, files_of, make
 from tests.labels.test_object_formats import polygons_of
 

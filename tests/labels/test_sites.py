@@ -6,8 +6,8 @@ import pytest
 from shapely.geometry import box
 
 from minescale.errors import UsageError
-from minescale.labels.polygons import Polygons
-from minescale.labels.sites import date_of, match_sites, site_key, split_site
+from minescale.labels.shapes.polygons import Polygons
+from minescale.labels.shapes.sites import date_of, match_sites, site_key, split_site
 from tests.labels.shapes import polygons
 
 

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minescale.errors import UsageError
-from minescale.labels.augment import augmented
-from minescale.labels.dataset import Dataset
-from minescale.labels.nearness import nearness
-from minescale.labels.published import published_split, published_table
-from minescale.labels.sites import site_key
-from minescale.labels.split import PARTS, Split
-from minescale.labels.splitting import deal, kfold, split_by, split_from_column
+from minescale.labels.auditing.nearness import nearness
+from minescale.labels.auditing.published import published_split, published_table
+from minescale.labels.auditing.splitting import deal, kfold, split_by, split_from_column
+from minescale.labels.preparation.augment import augmented
+from minescale.labels.sets.dataset import Dataset
+from minescale.labels.sets.split import PARTS, Split
+from minescale.labels.shapes.sites import site_key
 from tests.labels.small_sets import make
 
 

@@ -10,9 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minescale.errors import UsageError
-from minescale.labels.normalisation import Normalisation, normalisation, stored_normalisation, with_normalisation
-from minescale.labels.split import Split
-from minescale.labels.statistics import Statistics, extract_statistics
+from minescale.labels.preparation.normalisation import (
+    Normalisation,
+    normalisation,
+    stored_normalisation,
+    with_normalisation,
+)
+from minescale.labels.preparation.statistics import Statistics, extract_statistics
+from minescale.labels.sets.split import Split
 from tests.labels.small_sets import make
 
 

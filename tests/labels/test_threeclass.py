@@ -10,9 +10,8 @@ import pytest
 from shapely.geometry import box
 
 from minescale.errors import UsageError
-from minescale.labels.band_order import BAND_ORDERS, CLOUD, band_names, position
-from minescale.labels.classes import BINARY, IGNORE, THREE_CLASS
-from minescale.labels.threeclass import (
+from minescale.labels.rasters.band_order import BAND_ORDERS, CLOUD, band_names, position
+from minescale.labels.rasters.threeclass import (
     base_mask,
     binary_label,
     cloud_from_band,
@@ -21,6 +20,7 @@ from minescale.labels.threeclass import (
     with_clouds,
     without_vegetation,
 )
+from minescale.labels.sets.classes import BINARY, IGNORE, THREE_CLASS
 from tests.labels.shapes import grid, polygons
 
 

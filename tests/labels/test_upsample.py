@@ -9,8 +9,8 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from minescale.labels.folder import open_folder
-from minescale.labels.upsample import coarse_grid, onto
+from minescale.labels.rasters.upsample import coarse_grid, onto
+from minescale.labels.sets.folder import open_folder
 from minescale.synthetic import Region
 from tests.labels.extraction import cut, middle
 

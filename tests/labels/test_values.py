@@ -9,10 +9,10 @@ import pytest
 from shapely.geometry import Polygon, box
 
 from minescale.errors import UsageError
-from minescale.labels.classes import ASGM, BINARY, THREE_CLASS, ClassMap
-from minescale.labels.dataset import ArrayReader, Dataset
-from minescale.labels.polygons import Polygons, ReadReport
-from minescale.labels.split import Split
+from minescale.labels.sets.classes import ASGM, BINARY, THREE_CLASS, ClassMap
+from minescale.labels.sets.dataset import ArrayReader, Dataset
+from minescale.labels.sets.split import Split
+from minescale.labels.shapes.polygons import Polygons, ReadReport
 
 
 def small(n: int = 4, **columns: object) -> Dataset:

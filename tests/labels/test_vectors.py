@@ -12,8 +12,8 @@ import shapely
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box
 
 from minescale.errors import StoreError, UsageError
-from minescale.labels.polygons import Polygons, ReadReport
-from minescale.labels.vectors import read_polygons, to_polygons, write_polygons
+from minescale.labels.shapes.polygons import Polygons, ReadReport
+from minescale.labels.shapes.vectors import read_polygons, to_polygons, write_polygons
 
 RING = "0,0,12 0.02,0,12 0.02,0.02,12 0,0.02,12 0,0,12"
 HOLE = "0.005,0.005 0.015,0.005 0.015,0.015 0.005,0.015 0.005,0.005"
@@ -148,8 +148,8 @@ def test_zip_bombs_are_refused(tmp_path: Path, ending: str) -> None:
 def test_archives_that_lie_about_their_size_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "mines.kmz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("doc.kml", NESTED)
-    monkeypatch.setattr("minescale.labels.archives.MAX_BYTES", len(NESTED) // 2)
-    monkeypatch.setattr("minescale.labels.kml.check_archive", lambda path: ["doc.kml"])
+    monkeypatch.setattr("minescale.labels.shapes.archives.MAX_BYTES", len(NESTED) // 2)
+    monkeypatch.setattr("minescale.labels.shapes.kml.check_archive", lambda path: ["doc.kml"])
     with pytest.raises(UsageError, match="more than it says"):
         read_polygons(tmp_path / "mines.kmz")
 

@@ -44,7 +44,7 @@ def audit(
     class, labels of another time, parts without a class. Exit code 2 where the audit fails.
     """
     from minescale.cli.dataset.opening import need_split, open_both
-    from minescale.labels.audit import audit as examine
+    from minescale.labels.auditing.audit import audit as examine
 
     dataset, split = open_both(path, split_name)
     found = examine(

@@ -41,8 +41,8 @@ def augment(
     finds.
     """
     from minescale.cli.dataset.opening import need_split, open_both
-    from minescale.labels.augment import augmented, flips_and_rotations
-    from minescale.labels.formats import write_dataset
+    from minescale.labels.formats.registry import write_dataset
+    from minescale.labels.preparation.augment import augmented, flips_and_rotations
 
     dataset, split = open_both(path, split_name)
     chosen = dataset if split_name is None else need_split(split).of(dataset, "train")

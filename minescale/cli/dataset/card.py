@@ -31,8 +31,8 @@ def card(
     from pathlib import Path
 
     from minescale.cli.dataset.opening import need_split, open_both, write_new
-    from minescale.labels.audit import audit
-    from minescale.labels.card import make_card
+    from minescale.labels.auditing.audit import audit
+    from minescale.labels.auditing.card import make_card
 
     dataset, split = open_both(path, split_name)
     made = make_card(dataset, split, audit(dataset, need_split(split)) if audited else None)

@@ -11,7 +11,7 @@ from minescale.cli.group import Command
 from minescale.cli.params import echo_json, json_option, verbose_option
 
 if TYPE_CHECKING:
-    from minescale.labels.cells import CellReport
+    from minescale.labels.cells.cells import CellReport
 
 FILE = click.Path(path_type=Path)
 
@@ -107,12 +107,12 @@ def cells(
     import pandas as pd
 
     from minescale.cli.dataset.sources import area_of, file_and_column
-    from minescale.labels.ancillary import join
-    from minescale.labels.cellfiles import write_tables
-    from minescale.labels.cells import make_cells
-    from minescale.labels.grid import CellGrid
-    from minescale.labels.stratified import Strata
-    from minescale.labels.vectors import read_polygons
+    from minescale.labels.cells.ancillary import join
+    from minescale.labels.cells.cellfiles import write_tables
+    from minescale.labels.cells.cells import make_cells
+    from minescale.labels.cells.grid import CellGrid
+    from minescale.labels.cells.stratified import Strata
+    from minescale.labels.shapes.vectors import read_polygons
 
     grids = [*(CellGrid.of_zoom(zoom) for zoom in zooms), *(CellGrid(side) for side in sides)]
     shapes = read_polygons(polygons, layer=layer, crs=crs, epoch=epoch)

@@ -47,8 +47,8 @@ def export(
     from pathlib import Path
 
     from minescale.errors import UsageError
-    from minescale.labels.archive import pack
-    from minescale.labels.formats import open_dataset, open_split, write_dataset
+    from minescale.labels.formats.archive import pack
+    from minescale.labels.formats.registry import open_dataset, open_split, write_dataset
 
     if archive is not None and Path(archive).exists() and not overwrite:
         raise UsageError(f"{archive} exists", fix="another file name, or --overwrite")
@@ -72,7 +72,7 @@ def _options(form: str, given: dict[str, Any]) -> dict[str, Any]:
     if "rgb" in options:
         options["rgb"] = tuple(name.strip() for name in options["rgb"].split(","))
     if "polygons" in options:
-        from minescale.labels.vectors import read_polygons
+        from minescale.labels.shapes.vectors import read_polygons
 
         outlines = read_polygons(options["polygons"])
         options["polygons"] = {"mining": outlines} if form in ("yolo", "coco") else outlines
@@ -96,7 +96,7 @@ def _split(path: str) -> Any:
     from pathlib import Path
 
     from minescale.errors import UsageError
-    from minescale.labels.split import Split
+    from minescale.labels.sets.split import Split
 
     try:
         return Split.from_json(Path(path).read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ from minescale.cli.params import (
 from minescale.errors import FinishedWithFailures, UsageError
 
 if TYPE_CHECKING:
-    from minescale.labels.extract import ExtractReport
+    from minescale.labels.imagery.extract import ExtractReport
 
 F = TypeVar("F", bound=Callable[..., Any])
 _TOLD = 10
@@ -142,13 +142,13 @@ def extract(
 
     from minescale.cli.scan import quiet_dask
     from minescale.engine.progress import progress as shown
-    from minescale.labels.extract import extract as run
-    from minescale.labels.extract_plan import ExtractRequest
-    from minescale.labels.folder import open_folder
-    from minescale.labels.places import tile_area
-    from minescale.labels.places_file import read_places
-    from minescale.labels.previews import write_previews
-    from minescale.labels.vectors import read_polygons
+    from minescale.labels.imagery.extract import extract as run
+    from minescale.labels.imagery.extract_plan import ExtractRequest
+    from minescale.labels.pictures.previews import write_previews
+    from minescale.labels.places.places import tile_area
+    from minescale.labels.places.places_file import read_places
+    from minescale.labels.sets.folder import open_folder
+    from minescale.labels.shapes.vectors import read_polygons
     from minescale.types import BBox
 
     request = ExtractRequest(

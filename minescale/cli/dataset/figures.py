@@ -44,8 +44,8 @@ def figures(
     """
     from minescale.cli.dataset.opening import read_shapes
     from minescale.errors import UsageError
-    from minescale.labels.figures import draw_figures
-    from minescale.labels.formats import open_dataset
+    from minescale.labels.formats.registry import open_dataset
+    from minescale.labels.pictures.figures import draw_figures
 
     dataset = open_dataset(path)
     row = None

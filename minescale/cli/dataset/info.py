@@ -21,7 +21,7 @@ def info(
 
     PATH is a folder in any of the formats, or a published set.
     """
-    from minescale.labels.formats import open_dataset, recognise
+    from minescale.labels.formats.registry import open_dataset, recognise
 
     name, dataset = recognise(path), open_dataset(path)
     samples, image = dataset.samples, dataset.reader.image(0)

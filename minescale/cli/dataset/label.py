@@ -80,8 +80,8 @@ def label(
     DIR gets images/ (the first bands, named), labels/ (class values), statistics of every band and a report. It
     appears when all is written. Labels show mining, whoever may be allowed to do it.
     """
-    from minescale.labels.labelling import LabelRules, label_images
-    from minescale.labels.vectors import read_polygons
+    from minescale.labels.rasters.labelling import LabelRules, label_images
+    from minescale.labels.shapes.vectors import read_polygons
 
     rules = LabelRules(
         scheme=scheme,  # type: ignore[arg-type]  # click has checked the choice

@@ -69,10 +69,10 @@ def negatives(
 
     from minescale.cli.dataset.sources import source
     from minescale.errors import UsageError
-    from minescale.labels.cellfiles import read_boxes, write_table
-    from minescale.labels.hardnegatives import check_kind, hard_negatives
-    from minescale.labels.negatives import FOREST_SAMPLES, generate_forest_samples, generate_random_samples
-    from minescale.labels.vectors import read_polygons
+    from minescale.labels.cells.cellfiles import read_boxes, write_table
+    from minescale.labels.places.hardnegatives import check_kind, hard_negatives
+    from minescale.labels.places.negatives import FOREST_SAMPLES, generate_forest_samples, generate_random_samples
+    from minescale.labels.shapes.vectors import read_polygons
     from minescale.types import BBox
 
     if number is not None and like is not None:

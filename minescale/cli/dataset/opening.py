@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from minescale.labels.dataset import Dataset
-    from minescale.labels.polygons import Polygons
-    from minescale.labels.split import Split
+    from minescale.labels.sets.dataset import Dataset
+    from minescale.labels.sets.split import Split
+    from minescale.labels.shapes.polygons import Polygons
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,9 +34,9 @@ def open_both(path: str, split: str | None) -> tuple[Dataset, Split | None]:
     UsageError
         where either is not there.
     """
-    from minescale.labels.folder_layout import read_split
-    from minescale.labels.formats import open_dataset, open_split
-    from minescale.labels.splitting import split_from_column
+    from minescale.labels.auditing.splitting import split_from_column
+    from minescale.labels.formats.registry import open_dataset, open_split
+    from minescale.labels.sets.folder_layout import read_split
 
     dataset = open_dataset(path)
     if split is not None:
@@ -56,7 +56,7 @@ def read_json(path: Path) -> Split:
         where it holds none.
     """
     from minescale.errors import UsageError
-    from minescale.labels.split import Split
+    from minescale.labels.sets.split import Split
 
     try:
         return Split.from_json(path.read_text(encoding="utf-8"))
@@ -83,7 +83,7 @@ def need_split(split: Split | None) -> Split:
 
 def read_shapes(path: str | None) -> Polygons | None:
     """Polygons of a file; None where no file is named."""
-    from minescale.labels.vectors import read_polygons
+    from minescale.labels.shapes.vectors import read_polygons
 
     return None if path is None else read_polygons(path)
 
@@ -103,7 +103,7 @@ def write_new(texts: Mapping[str, str], *, overwrite: bool) -> None:
         where one cannot be written.
     """
     from minescale.errors import StoreError, UsageError
-    from minescale.labels.folder_layout import replace_text
+    from minescale.labels.sets.folder_layout import replace_text
 
     for path in texts:
         if Path(path).exists() and not overwrite:

@@ -46,11 +46,11 @@ def polygons(
     FILE is KML, KMZ, GeoPackage, Shapefile (zipped too), GeoJSON or GeoParquet. Areas are geodesic.
     """
     from minescale.errors import UsageError
-    from minescale.labels.adapters import join_points, read_inventory
-    from minescale.labels.clip import clip, select
-    from minescale.labels.points import read_points
-    from minescale.labels.polygons import Polygons
-    from minescale.labels.vectors import read_polygons, write_polygons
+    from minescale.labels.shapes.clip import clip, select
+    from minescale.labels.shapes.inventories import join_points, read_inventory
+    from minescale.labels.shapes.points import read_points
+    from minescale.labels.shapes.polygons import Polygons
+    from minescale.labels.shapes.vectors import read_polygons, write_polygons
 
     if clip_where and not boundary:
         raise UsageError("--clip-where without --clip", got=clip_where, expected="a file of boundaries")

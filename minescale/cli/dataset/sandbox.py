@@ -51,7 +51,7 @@ def sandbox(
 
     from minescale.cli.scan import quiet_dask
     from minescale.engine.progress import progress as shown
-    from minescale.labels.sandbox import make_sandbox
+    from minescale.labels.imagery.sandbox import make_sandbox
 
     quiet_dask()
     with shown("none" if quiet else progress) as listener:  # type: ignore[arg-type]  # click has checked the choice

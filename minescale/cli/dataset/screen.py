@@ -58,9 +58,9 @@ def screen(
 
     from minescale.cli.dataset.sources import source
     from minescale.errors import UsageError
-    from minescale.labels.cellfiles import read_boxes, write_table_set
-    from minescale.labels.points import Points
-    from minescale.labels.screening import leave_out_built_up, mosaic_scores, review_list
+    from minescale.labels.cells.cellfiles import read_boxes, write_table_set
+    from minescale.labels.places.screening import leave_out_built_up, mosaic_scores, review_list
+    from minescale.labels.shapes.points import Points
     from minescale.planning.plan import MOSAIC_FILE
 
     if built_up is None and scan is None:

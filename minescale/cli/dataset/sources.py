@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from minescale.errors import UsageError
 
 if TYPE_CHECKING:
-    from minescale.labels.points import Points
-    from minescale.labels.polygons import Polygons
-    from minescale.labels.rasterclasses import RasterClasses
+    from minescale.labels.places.rasterclasses import RasterClasses
+    from minescale.labels.shapes.points import Points
+    from minescale.labels.shapes.polygons import Polygons
 
 _RASTER = re.compile(r"(?P<file>.+):(?:(?P<values>\d+(?:,\d+)*)|>=(?P<least>-?\d+(?:\.\d+)?))")
 
@@ -26,9 +26,9 @@ def file_and_column(text: str) -> tuple[Path, str]:
 
 def source(text: str) -> Polygons | Points | RasterClasses:
     """``FILE:3,24`` or ``FILE:>=50``: classes of a raster; a csv: points; any other file: polygons."""
-    from minescale.labels.points import TABLES, read_points
-    from minescale.labels.rasterclasses import RasterClasses
-    from minescale.labels.vectors import read_polygons
+    from minescale.labels.places.rasterclasses import RasterClasses
+    from minescale.labels.shapes.points import TABLES, read_points
+    from minescale.labels.shapes.vectors import read_polygons
 
     found = _RASTER.fullmatch(text)
     if found:
@@ -45,8 +45,8 @@ def area_of(
     """Polygons of a file (those with COLUMN=VALUE), or a box, in EPSG:4326; None where neither is given."""
     import shapely
 
-    from minescale.labels.clip import select
-    from minescale.labels.vectors import read_polygons
+    from minescale.labels.shapes.clip import select
+    from minescale.labels.shapes.vectors import read_polygons
     from minescale.types import BBox
 
     if roi is not None and bbox:

@@ -56,11 +56,11 @@ def split(
     Samples of one site, and augmented copies of one sample, are never parted, but for --by image.
     """
     from minescale.cli.dataset.opening import write_new
-    from minescale.labels.formats import open_dataset
-    from minescale.labels.nearness import nearness
-    from minescale.labels.published import published_split
-    from minescale.labels.split import PARTS
-    from minescale.labels.splitting import split_by
+    from minescale.labels.auditing.nearness import nearness
+    from minescale.labels.auditing.published import published_split
+    from minescale.labels.auditing.splitting import split_by
+    from minescale.labels.formats.registry import open_dataset
+    from minescale.labels.sets.split import PARTS
 
     dataset = open_dataset(path)
     made = (

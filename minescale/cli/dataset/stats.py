@@ -36,9 +36,9 @@ def stats(
     import json
 
     from minescale.cli.dataset.opening import open_both, write_new
-    from minescale.labels.classstats import class_table, total_cooccurrence
-    from minescale.labels.normalisation import Normalisation, store_normalisation
-    from minescale.labels.statistics import extract_statistics
+    from minescale.labels.auditing.classstats import class_table, total_cooccurrence
+    from minescale.labels.preparation.normalisation import Normalisation, store_normalisation
+    from minescale.labels.preparation.statistics import extract_statistics
 
     dataset, split = open_both(path, split_name)
     measured = dataset if split is None else split.of(dataset, "train")

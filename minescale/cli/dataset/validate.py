@@ -23,8 +23,8 @@ def validate(
 
     Ends with exit code 1 where something is wrong; notes alone do not count.
     """
-    from minescale.labels.formats import recognise
-    from minescale.labels.formats import validate as check
+    from minescale.labels.formats.registry import recognise
+    from minescale.labels.formats.registry import validate as check
 
     name, found = recognise(path), check(path)
     errors = sum(finding.severe for finding in found)

@@ -1,0 +1,1 @@
+"""Splits and what would make their scores better than the model."""

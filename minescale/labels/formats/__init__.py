@@ -1,0 +1,1 @@
+"""Other people's layouts, read, written and validated."""

@@ -1,0 +1,1 @@
+"""Imagery out: windows from any catalogue as a dataset."""

@@ -1,0 +1,1 @@
+"""Where samples are taken: positives, negatives of every kind, and what is known of them."""

@@ -1,0 +1,1 @@
+"""Labels as pixels: masks, classes and distances on an image's grid."""

@@ -1,0 +1,1 @@
+"""Vectors in: polygons and points from any common file, checked, repaired, clipped, named."""
