@@ -81,7 +81,8 @@ def engines(edge: int, folder: Path, quick: bool) -> Iterator[tuple[str, Way]]:
     import torch
     from torch import nn
 
-    from minescale.models.unet import UNetPredictor, scale
+    from minescale.models.network import scale
+    from minescale.models.unet import UNetPredictor
 
     predictor = UNetPredictor(package_of("demo"), "cpu")
     patch = np.random.default_rng(1).uniform(0.01, 0.5, (1, len(predictor.spec.bands), edge, edge)).astype(np.float32)

@@ -18,7 +18,19 @@ PREFIX = "minescale:"
 _INPUT_ORDER = ["batch", "bands", "height", "width"]
 _OUTPUT_ORDER = ["batch", "class", "height", "width"]
 _OWN = ("family", "resolution", "resolutions", "target", "threshold", "patch", "halo")
-_OWN_OPTIONAL = ("keep_threshold", "expected_survivors", "sensors", "training")
+_OWN_OPTIONAL = (
+    "keep_threshold",
+    "expected_survivors",
+    "sensors",
+    "training",
+    "task",
+    "chip",
+    "dates",
+    "clip",
+    "calibration",
+)
+_DEFAULTS = {"task": "pixels", "dates": 1, "calibration": {}, "chip": None, "clip": None}
+"""Values that need no line of their own in ``model.json``."""
 _MLM = ("name", "architecture", "tasks", "input", "output")
 _MLM_OPTIONAL = (
     "framework",
@@ -34,7 +46,13 @@ _MLM_OPTIONAL = (
     "accelerator_count",
     "hyperparameters",
 )
-_ARCHITECTURES = {"index": "Spectral index rules", "pixel": "Per-pixel linear model", "unet": "U-Net"}
+_TASKS = {"pixels": "semantic-segmentation", "chips": "classification"}
+_ARCHITECTURES = {
+    "index": "Spectral index rules",
+    "patchcnn": "Residual patch classifier",
+    "pixel": "Per-pixel linear model",
+    "unet": "U-Net",
+}
 
 
 def to_item(spec: ModelSpec, assets: Mapping[str, Any], *, total_parameters: int) -> dict[str, Any]:
@@ -59,8 +77,8 @@ def to_item(spec: ModelSpec, assets: Mapping[str, Any], *, total_parameters: int
         "bands": [{"name": band} for band in spec.bands],
         "mlm:name": spec.name,
         "mlm:architecture": _ARCHITECTURES.get(spec.family, spec.family),
-        "mlm:tasks": ["semantic-segmentation"],
-        "mlm:framework": "PyTorch" if spec.family == "unet" else "minescale",
+        "mlm:tasks": [_TASKS[spec.task]],
+        "mlm:framework": "minescale" if spec.pixelwise else "PyTorch",
         "mlm:total_parameters": total_parameters,
         "mlm:pretrained": total_parameters > 0,
         "mlm:input": [
@@ -68,7 +86,7 @@ def to_item(spec: ModelSpec, assets: Mapping[str, Any], *, total_parameters: int
                 "name": "Surface reflectance 0-1, no data 0",
                 "bands": list(spec.bands),
                 "input": {
-                    "shape": [-1, len(spec.bands), _edge(spec), _edge(spec)],
+                    "shape": [-1, len(spec.channels), _edge(spec), _edge(spec)],
                     "dim_order": _INPUT_ORDER,
                     "data_type": "float32",
                 },
@@ -79,7 +97,7 @@ def to_item(spec: ModelSpec, assets: Mapping[str, Any], *, total_parameters: int
         "mlm:output": [
             {
                 "name": "Class probabilities",
-                "tasks": ["semantic-segmentation"],
+                "tasks": [_TASKS[spec.task]],
                 "result": {
                     "shape": [-1, len(spec.classes), _edge(spec), _edge(spec)],
                     "dim_order": _OUTPUT_ORDER,
@@ -90,12 +108,14 @@ def to_item(spec: ModelSpec, assets: Mapping[str, Any], *, total_parameters: int
         ],
     }
     if spec.hyperparameters.get("logarithm"):
-        function = {"format": "python", "expression": "minescale.models.unet:logarithm"}
+        function = {"format": "python", "expression": "minescale.models.network:logarithm"}
         properties["mlm:input"][0]["pre_processing_function"] = function
     if spec.hyperparameters:
         properties["mlm:hyperparameters"] = dict(spec.hyperparameters)
     for key in (*_OWN, *_OWN_OPTIONAL):
         value = getattr(spec, key)
+        if key in _DEFAULTS and value == _DEFAULTS[key]:
+            continue
         properties[PREFIX + key] = list(value) if isinstance(value, tuple) else value
     return {
         "type": "Feature",
@@ -160,6 +180,11 @@ def _spec(properties: Mapping[str, Any]) -> ModelSpec:
         halo=_whole(own["halo"], "halo"),
         mean=mean,
         std=std,
+        task=own["task"] or "pixels",
+        chip=None if own["chip"] is None else _whole(own["chip"], "chip"),
+        dates=1 if own["dates"] is None else _whole(own["dates"], "dates"),
+        clip=_optional(own["clip"]),
+        calibration=dict(own["calibration"] or {}),
         sensors=tuple(own["sensors"] or ()),
         hyperparameters=dict(properties.get("mlm:hyperparameters") or {}),
         training=dict(own["training"] or {}),
@@ -204,7 +229,8 @@ def _only(properties: Mapping[str, Any], key: str) -> Mapping[str, Any]:
             expected=f"{wanted} float32",
         )
     names = entry["bands"] if part == "input" else entry["classification:classes"]
-    if entry[part]["shape"][1] != len(names):
+    dates = int(properties.get(f"{PREFIX}dates") or 1) if part == "input" else 1
+    if entry[part]["shape"][1] != dates * len(names):
         raise ModelError(
             f"model.json: {key} has a shape that contradicts its names", got=entry[part]["shape"], expected=len(names)
         )

@@ -275,6 +275,11 @@ def check_fits(spec: ModelSpec, sensor: Sensor, resolution: float) -> None:
                 expected=", ".join(sensor.names),
                 fix="another --collection, or another --model",
             ) from error
+    if spec.dates != 1:
+        raise ModelError(
+            f"model {spec.name} compares {spec.dates} dates; a scan composites one period at a time",
+            fix="evaluate it on a dataset of pairs, or scan with a model of one date",
+        )
     low, high = spec.resolutions
     if not low * (1 - 1e-6) <= resolution <= high * (1 + 1e-6):
         allowed = f"{low:.4g} to {high:.4g} m"

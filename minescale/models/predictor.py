@@ -60,7 +60,7 @@ def _unet_bytes(spec: ModelSpec) -> int:
     # Scaled input and its folded copy, half-resolution features (input, output, joined, workspace), scores.
     width = int(spec.hyperparameters.get("width", 16))
     copies = 5 if spec.hyperparameters.get("logarithm") else 4
-    return 4 * (copies * len(spec.bands) + 2 * width + 6 * len(spec.classes))
+    return 4 * (copies * len(spec.channels) + 2 * width + 6 * len(spec.classes))
 
 
 def _index_bytes(spec: ModelSpec) -> int:
@@ -72,9 +72,17 @@ def _pixel_bytes(spec: ModelSpec) -> int:
     return 4 * (2 * len(spec.bands) + 6)
 
 
+def _network_bytes(spec: ModelSpec) -> int:
+    # Scaled input, the widest features with their workspace, logits and scores.
+    width = int(spec.hyperparameters.get("width", 32))
+    return 4 * (5 * len(spec.channels) + 3 * width + 6 * len(spec.classes))
+
+
+_NETWORK = "minescale.models.network:NetworkPredictor"
 _FAMILIES: dict[str, Family] = {
     "index": Family(factory="minescale.models.index:IndexPredictor", bytes_per_pixel=_index_bytes),
     "pixel": Family(factory="minescale.models.pixel:PixelPredictor", bytes_per_pixel=_pixel_bytes),
+    "patchcnn": Family(factory=_NETWORK, bytes_per_pixel=_network_bytes),
     "unet": Family(factory="minescale.models.unet:UNetPredictor", bytes_per_pixel=_unet_bytes),
 }
 _CACHE: dict[tuple[str, str], Predictor] = {}

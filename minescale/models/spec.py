@@ -8,9 +8,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from minescale.errors import ModelError, UsageError
+from minescale.models.recalibration import check_calibration
 from minescale.sensors import SENSORS
 from minescale.types import physical_bands
 
@@ -18,6 +19,9 @@ HALO_STEP = 8
 """Halos and patch origins are multiples of this many pixels, the stride of the deepest built-in network."""
 RESOLUTION_TOLERANCE = 1.5
 """A trained model runs from its resolution divided by this to its resolution times this."""
+
+Task = Literal["pixels", "chips"]
+"""What a model was taught: a class for each pixel, or one for a whole chip."""
 
 _NAME = re.compile(r"^[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]$")
 
@@ -61,6 +65,16 @@ class ModelSpec:
     """Per channel, reflectance (or its logarithm, where the model takes that first); the input is scaled as
     ``(x - mean) / std``. One constant for the whole world."""
     std: tuple[float, ...] | None = None
+    task: Task = "pixels"
+    """``chips``: a pixel's probability in a map is that of the square of ``chip`` pixels around it."""
+    chip: int | None = None
+    """Edge of a chip in pixels, for models of chips."""
+    dates: int = 1
+    """Images of one place that the model compares, oldest first; their bands follow one another in the input."""
+    clip: float | None = None
+    """Reflectance above this is taken for this: where the training data ended."""
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    """How the target's probability is corrected, see :mod:`minescale.models.recalibration`; empty: not at all."""
     sensors: tuple[str, ...] = ()
     """Sensors it was made for; empty: any sensor that has the bands."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
@@ -98,6 +112,7 @@ class ModelSpec:
         if self.patch == 1 and self.halo:
             raise ModelError(f"model {self.name}: a model of single pixels has no halo", got=self.halo, expected=0)
         self._check_scaling()
+        self._check_task()
         for name in ("threshold", "keep_threshold", "expected_survivors"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
@@ -111,16 +126,39 @@ class ModelSpec:
             raise ModelError(f"model {self.name}: scaling needs mean and std", expected="both, or neither")
         if self.mean is None or self.std is None:
             return
-        if not len(self.mean) == len(self.std) == len(self.bands):
+        if not len(self.mean) == len(self.std) == len(self.channels):
             raise ModelError(
                 f"model {self.name}: scaling does not fit the bands",
                 got=f"{len(self.mean)} means, {len(self.std)} deviations",
-                expected=f"{len(self.bands)} of each",
+                expected=f"{len(self.channels)} of each",
             )
         if not all(math.isfinite(v) for v in self.mean) or not all(0 < v < math.inf for v in self.std):
             raise ModelError(
                 f"model {self.name}: scaling", got=f"{self.mean}, {self.std}", expected="finite, deviations above 0"
             )
+
+    def _check_task(self) -> None:
+        if self.task not in get_args(Task) or (self.chip is not None) != (self.task == "chips"):
+            raise ModelError(
+                f"model {self.name}: task",
+                got=f"{self.task}, chip {self.chip}",
+                expected="pixels, or chips with the edge of a chip",
+            )
+        if self.chip is not None and (self.chip < HALO_STEP or self.chip % HALO_STEP):
+            raise ModelError(f"model {self.name}: chip", got=self.chip, expected=f"a multiple of {HALO_STEP}")
+        if self.dates not in {1, 2}:
+            raise ModelError(f"model {self.name}: dates", got=self.dates, expected="1 or 2")
+        if self.calibration:
+            check_calibration(self.calibration)
+        if self.clip is not None and not 0 < self.clip < math.inf:
+            raise ModelError(f"model {self.name}: clip", got=self.clip, expected="a reflectance above 0")
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names along the input's band axis: the bands, ``t0_red ... t1_red ...`` for a model of two dates."""
+        if self.dates == 1:
+            return self.bands
+        return tuple(f"t{date}_{band}" for date in range(self.dates) for band in self.bands)
 
     @property
     def pixelwise(self) -> bool:

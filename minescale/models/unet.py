@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from minescale.errors import ModelError
 from minescale.kernels.folding import scale_and_fold
+from minescale.models.network import InputScaling, channels_last, load_weights, logarithm, options_of
 from minescale.models.package import ModelPackage
 from minescale.models.spec import HALO_STEP, ModelSpec
 
@@ -89,6 +90,16 @@ def build_unet(in_bands: int, classes: int, width: int = 16, depth: int = 3) -> 
     return UNet(in_bands, classes, width, depth)
 
 
+def from_spec(spec: ModelSpec) -> UNet:
+    """The U-Net of a specification, random weights."""
+    options = options_of(spec)
+    return build_unet(len(spec.channels), len(spec.classes), int(options["width"]), int(options["depth"]))
+
+
+def halo_of(options: Mapping[str, Any], chip: int | None) -> int:  # noqa: ARG001  (families share a signature)
+    return default_halo(int(options["depth"]))
+
+
 def receptive_radius(depth: int) -> int:
     """Pixels that a prediction can depend on, to either side: the exact bound, over all positions in a block.
 
@@ -135,27 +146,13 @@ class UNetPredictor:
 
     def __init__(self, package: ModelPackage, device: str) -> None:
         spec = package.spec
-        options = dict(spec.hyperparameters)
-        width, depth = int(options.pop("width", 16)), int(options.pop("depth", 3))
-        self._logarithm = bool(options.pop("logarithm", False))
-        if options:
-            raise ModelError(
-                f"model {spec.name}: unknown hyperparameters",
-                got=", ".join(options),
-                expected="width, depth, logarithm",
-            )
-        network = build_unet(len(spec.bands), len(spec.classes), width, depth)
-        _load_weights(network, package)
+        network = from_spec(spec)
+        load_weights(network, spec, package.weights())
         self._spec = spec
         self._device = torch.device(device)
-        self._width = width
         self._net = fold_norms(network.eval()).to(self._device)
-        for parameter in self._net.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        shape = (1, len(spec.bands), 1, 1)
-        self._mean = torch.tensor(spec.mean or [0.0] * len(spec.bands), device=self._device).reshape(shape)
-        self._scale = 1 / torch.tensor(spec.std or [1.0] * len(spec.bands), device=self._device).reshape(shape)
+        channels_last(self._net)
+        self._scaling = InputScaling(spec, self._device)
 
     @property
     def spec(self) -> ModelSpec:
@@ -174,9 +171,12 @@ class UNetPredictor:
         return out
 
     def _on_cpu(self, image: NDArray[np.float32]) -> Tensor:
-        if self._logarithm:
+        scaling = self._scaling
+        if scaling.clip is not None:
+            image = np.minimum(image, np.float32(scaling.clip))
+        if scaling.logarithm:
             image = logarithm(torch.from_numpy(image)).numpy()
-        folded = scale_and_fold(image, self._mean.numpy().ravel(), self._scale.numpy().ravel())
+        folded = scale_and_fold(image, scaling.mean.numpy().ravel(), scaling.inverse_std.numpy().ravel())
         return self._net.from_folded(torch.from_numpy(folded[np.newaxis]).permute(0, 3, 1, 2))
 
     def _on_gpu(self, images: NDArray[np.float32], step: int) -> Tensor:
@@ -184,46 +184,9 @@ class UNetPredictor:
         if len(part) < step:
             part = torch.cat([part, part.new_zeros((step - len(part), *part.shape[1:]))])
         part = part.to(self._device, memory_format=torch.channels_last)
-        x = scale(logarithm(part) if self._logarithm else part, self._mean, self._scale)
+        x = self._scaling(part)
         with torch.autocast("cuda", dtype=torch.float16):
             return self._net(x).float()
-
-
-def logarithm(x: Tensor) -> Tensor:
-    """``ln(1 + 1e4 x) / 10`` of reflectance: what differs between grounds are ratios of bands. No data stays 0."""
-    return torch.log1p(x * 1e4).mul_(0.1)
-
-
-def scale(x: Tensor, mean: Tensor, inverse_std: Tensor) -> Tensor:
-    """``(x - mean) / std``, and 0 (an average pixel) where any band is 0, that is, has no data."""
-    seen = x.amin(dim=1, keepdim=True) > 0
-    return torch.sub(x, mean).mul_(inverse_std).mul_(seen)
-
-
-def state_arrays(network: UNet) -> dict[str, NDArray[Any]]:
-    """The weights as float32 arrays for :func:`minescale.models.package.write_package`."""
-    state = network.state_dict()
-    return {k: v.detach().cpu().numpy().astype(np.float32) for k, v in state.items() if "num_batches" not in k}
-
-
-def _load_weights(network: UNet, package: ModelPackage) -> None:
-    expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if "num_batches" not in k}
-    arrays = package.weights()
-    wrong = _differences(expected, {k: v.shape for k, v in arrays.items()})
-    if wrong:
-        raise ModelError(
-            f"weights of {package.spec.name} do not fit the network",
-            got=wrong,
-            expected="the shapes model.json implies",
-        )
-    if not all(np.isfinite(a).all() for a in arrays.values()):
-        raise ModelError(f"weights of {package.spec.name} are not all finite", expected="numbers")
-    network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items()}, strict=False)
-
-
-def _differences(expected: dict[str, tuple[int, ...]], got: dict[str, Any]) -> str:
-    names: Sequence[str] = sorted(k for k in expected.keys() | got.keys() if expected.get(k) != got.get(k))
-    return ", ".join(f"{k}: {got.get(k, 'absent')} for {expected.get(k, 'nothing')}" for k in names[:3])
 
 
 def fold_norms(network: UNet) -> UNet:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from minescale.errors import ModelError
 from minescale.kernels.blend import add_window, hann_weights, normalise
 from minescale.models.predictor import Predictor, find_family
+from minescale.models.recalibration import recalibrate
 from minescale.models.spec import HALO_STEP, ModelSpec
 
 REFLECTANCE = np.float32(1e-4)
@@ -61,11 +62,11 @@ def predict_tile(predictor: Predictor, composite: NDArray[np.uint16], halo: int)
         where bands, shape or halo do not fit.
     """
     spec = predictor.spec
-    if composite.ndim != 3 or composite.shape[0] != len(spec.bands) or composite.dtype != np.uint16:
+    if composite.ndim != 3 or composite.shape[0] != len(spec.channels) or composite.dtype != np.uint16:
         raise ModelError(
             f"composite does not fit model {spec.name}",
             got=f"{composite.dtype} {composite.shape}",
-            expected=f"uint16 ({len(spec.bands)}, y, x)",
+            expected=f"uint16 ({len(spec.channels)}, y, x)",
         )
     height, width = composite.shape[1] - 2 * halo, composite.shape[2] - 2 * halo
     if halo < 0 or halo % HALO_STEP or height < 1 or width < 1:
@@ -79,6 +80,7 @@ def predict_tile(predictor: Predictor, composite: NDArray[np.uint16], halo: int)
     if not seen.any():
         return np.full((height, width), np.nan, np.float32)
     score = _by_pixel(predictor, core) if spec.pixelwise else _by_patch(predictor, composite, halo, height, width)
+    score = recalibrate(score, spec.calibration)
     score[~seen] = np.nan
     return score
 
@@ -174,7 +176,7 @@ def peak_bytes(spec: ModelSpec, tile_px: int, halo: int) -> int:
     """
     per_pixel = find_family(spec.family).bytes_per_pixel(spec)
     core = tile_px * tile_px
-    bands, classes = len(spec.bands), len(spec.classes)
+    bands, classes = len(spec.channels), len(spec.classes)
     # The composite, the mask of pixels with data (with its temporaries) and the result.
     result = 2 * bands * (tile_px + 2 * halo) ** 2 + core * (bands + 2 + 4)
     if spec.pixelwise:

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from regions import BACKGROUND, IGNORE, MINE, Sample
 
+from minescale.models.network import logarithm, scale
 from minescale.models.spec import ModelSpec, trained_range
-from minescale.models.unet import UNet, build_unet, default_halo, logarithm, scale
+from minescale.models.unet import UNet, build_unet, default_halo
 from minescale.types import Channel, physical_bands
 
 Pair = tuple[np.ndarray, np.ndarray]

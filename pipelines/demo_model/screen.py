@@ -14,10 +14,11 @@ from card import SCREEN_CARD
 from regions import FACTOR, MINE, TILE, Sample, provenance, samples, specs
 from scipy.special import expit, logit
 
+from minescale.models.network import state_arrays
 from minescale.models.package import write_package
 from minescale.models.predictor import Predictor, load_predictor
 from minescale.models.spec import ModelSpec
-from minescale.models.unet import UNet, state_arrays
+from minescale.models.unet import UNet
 from minescale.models.windows import predict_tile
 from minescale.outputs.evaluation import SYNTHETIC_LABEL
 from minescale.planning.calibration import Calibration, area_threshold

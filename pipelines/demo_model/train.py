@@ -17,11 +17,11 @@ from regions import IGNORE, MINE, TILE, Sample, provenance, samples
 from screen import make_screen
 
 from minescale.kernels.indices import evaluate, expression_of
+from minescale.models.network import state_arrays
 from minescale.models.package import BUILTIN, ModelPackage, write_package
 from minescale.models.predictor import Predictor, load_predictor
 from minescale.models.spec import ModelSpec
 from minescale.models.symbols import band_symbols
-from minescale.models.unet import state_arrays
 from minescale.models.windows import predict_tile
 from minescale.outputs.evaluation import SYNTHETIC_LABEL, score_map
 from minescale.store.codes import PROBABILITY_FILL, PROBABILITY_STEPS, encode_probability

@@ -20,7 +20,8 @@ def unet_package(tmp_path: Path) -> Callable[..., ModelPackage]:
     def build(**changes: Any) -> ModelPackage:
         import torch
 
-        from minescale.models.unet import build_unet, state_arrays
+        from minescale.models.network import state_arrays
+        from minescale.models.unet import build_unet
 
         spec = unet_spec(**changes)
         torch.manual_seed(5)

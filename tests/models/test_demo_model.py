@@ -54,7 +54,7 @@ def planted(script: SimpleNamespace, seed: int) -> Any:
 def test_training_is_repeatable_and_learns(script: SimpleNamespace, config: dict[str, Any]) -> None:
     import torch
 
-    from minescale.models.unet import state_arrays
+    from minescale.models.network import state_arrays
 
     samples = script.fit.fine_pairs([planted(script, 1), planted(script, 2)])
     mean, std = script.fit.band_statistics(samples)

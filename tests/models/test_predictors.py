@@ -268,7 +268,8 @@ def test_unet_stays_small() -> None:
 
 
 def test_unet_refuses_wrong_weights_and_options(tmp_path_factory: pytest.TempPathFactory) -> None:
-    from minescale.models.unet import build_unet, state_arrays
+    from minescale.models.network import state_arrays
+    from minescale.models.unet import build_unet
 
     def build(arrays: dict[str, np.ndarray], **changes: object) -> ModelPackage:
         return write_package(tmp_path_factory.mktemp("u") / "u", unet_spec(**changes), arrays, "card", {})

@@ -1,0 +1,270 @@
+"""Torch networks by family: how each is built from a specification, fed, loaded and run."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from minescale.errors import ModelError, UsageError
+from minescale.models.package import ModelPackage
+from minescale.models.spec import ModelSpec, nearest
+
+_CPU_PIXELS = 1 << 19
+"""Pixels that go through a network at once on a CPU; more would only need more memory."""
+_GPU_PIXELS = 1 << 22
+COMMON_OPTIONS: Mapping[str, Any] = {"logarithm": False}
+"""Hyperparameters that every network takes. ``logarithm``: feed ``ln(1 + 1e4 x) / 10`` of reflectance."""
+
+
+class ChipNetwork(Protocol):
+    """What networks of chips add: logits of whole chips."""
+
+    def chip(self, x: Tensor) -> Tensor:
+        """(n, channel, y, x) scaled -> (n, class) logits of the whole image."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """A family of torch networks that a specification describes completely; nothing is ever downloaded.
+
+    The module maps scaled input (n, channel, y, x) to logits (n, class, y, x) of the same edges; one of task ``chips``
+    has the method of :class:`ChipNetwork` besides.
+    """
+
+    build: str
+    """``"package.module:function"``, called with (spec): a network with random weights of torch's current seed."""
+    task: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Known hyperparameters and their defaults, those of :data:`COMMON_OPTIONS` apart."""
+    halo: str = ""
+    """``"package.module:function"``, called with (hyperparameters, chip): pixels of context that a map needs."""
+    stride: int = 8
+    """Edges of inputs are multiples of this; the predictor pads."""
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "unet": Architecture(
+        build="minescale.models.unet:from_spec",
+        task="pixels",
+        options={"width": 16, "depth": 3},
+        halo="minescale.models.unet:halo_of",
+        stride=32,
+    ),
+    "patchcnn": Architecture(
+        build="minescale.models.patchcnn:from_spec",
+        task="chips",
+        options={"width": 32, "blocks": 1, "dropout": 0.2},
+        halo="minescale.models.patchcnn:halo_of",
+    ),
+}
+
+
+def architecture(family: str) -> Architecture:
+    """The network family of that name.
+
+    Raises
+    ------
+    ModelError
+        naming the nearest.
+    """
+    if family not in ARCHITECTURES:
+        raise ModelError("no network family of that name", got=family, expected=nearest(family, ARCHITECTURES))
+    return ARCHITECTURES[family]
+
+
+def options_of(spec: ModelSpec) -> dict[str, Any]:
+    """Hyperparameters of a network with defaults filled in.
+
+    Raises
+    ------
+    ModelError
+        for an unknown one, naming the nearest, or a task that the family does not have.
+    """
+    found = architecture(spec.family)
+    known = {**COMMON_OPTIONS, **found.options}
+    for key in spec.hyperparameters:
+        if key not in known:
+            raise ModelError(f"model {spec.name}: unknown hyperparameter", got=key, expected=nearest(key, known))
+    if spec.task != found.task:
+        raise ModelError(f"model {spec.name}: a {spec.family} is of {found.task}", got=spec.task, expected=found.task)
+    return {**known, **spec.hyperparameters}
+
+
+def default_halo(family: str, hyperparameters: Mapping[str, Any], chip: int | None) -> int:
+    """Pixels of context that a map of this network needs, a multiple of 8."""
+    found = architecture(family)
+    return int(_function(found.halo)({**found.options, **hyperparameters}, chip))
+
+
+def build_network(spec: ModelSpec) -> nn.Module:
+    """The network of a specification with random weights, in training mode.
+
+    Raises
+    ------
+    ModelError
+        for hyperparameters that are unknown or out of range, or a library that is not installed.
+    """
+    options_of(spec)
+    network: nn.Module = _function(architecture(spec.family).build)(spec)
+    return network
+
+
+def _function(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
+
+
+class InputScaling:
+    """Reflectance to what the network is fed: cut, logarithm, ``(x - mean) / std``, 0 where there is no data."""
+
+    def __init__(self, spec: ModelSpec, device: torch.device | str = "cpu") -> None:
+        shape = (1, len(spec.channels), 1, 1)
+        self.clip = spec.clip
+        self.logarithm = bool(spec.hyperparameters.get("logarithm", False))
+        self.mean = torch.tensor(spec.mean or [0.0] * len(spec.channels), device=device).reshape(shape)
+        self.inverse_std = 1 / torch.tensor(spec.std or [1.0] * len(spec.channels), device=device).reshape(shape)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(n, channel, y, x) reflectance 0-1, 0 = no data -> the same shape."""
+        if self.clip is not None:
+            x = x.clamp(max=self.clip)
+        return scale(logarithm(x) if self.logarithm else x, self.mean, self.inverse_std)
+
+
+def logarithm(x: Tensor) -> Tensor:
+    """``ln(1 + 1e4 x) / 10`` of reflectance: what differs between grounds are ratios of bands. No data stays 0."""
+    return torch.log1p(x * 1e4).mul_(0.1)
+
+
+def scale(x: Tensor, mean: Tensor, inverse_std: Tensor) -> Tensor:
+    """``(x - mean) / std``, and 0 (an average pixel) where any band is 0, that is, has no data."""
+    seen = x.amin(dim=1, keepdim=True) > 0
+    return torch.sub(x, mean).mul_(inverse_std).mul_(seen)
+
+
+def state_arrays(network: nn.Module) -> dict[str, NDArray[Any]]:
+    """The weights as float32 arrays for :func:`minescale.models.package.write_package`."""
+    state = network.state_dict()
+    return {k: v.detach().cpu().numpy().astype(np.float32) for k, v in state.items() if _kept(k)}
+
+
+def load_weights(network: nn.Module, spec: ModelSpec, arrays: Mapping[str, NDArray[Any]]) -> nn.Module:
+    """Put a package's weights into its network.
+
+    Raises
+    ------
+    ModelError
+        where tensors are missing, of another shape, or not finite.
+    """
+    expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if _kept(k)}
+    wrong = _differences(expected, {k: v.shape for k, v in arrays.items()})
+    if wrong:
+        raise ModelError(
+            f"weights of {spec.name} do not fit the network", got=wrong, expected="the shapes model.json implies"
+        )
+    if not all(np.isfinite(a).all() for a in arrays.values()):
+        raise ModelError(f"weights of {spec.name} are not all finite", expected="numbers")
+    network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}, strict=False)
+    return network
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The same network with its convolutions' weights in the layout that they run fastest in."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
+
+
+def _kept(name: str) -> bool:
+    """Counters of batches are no weights."""
+    return "num_batches" not in name
+
+
+def _differences(expected: Mapping[str, tuple[int, ...]], got: Mapping[str, Any]) -> str:
+    names = sorted(k for k in expected.keys() | got.keys() if expected.get(k) != got.get(k))
+    return ", ".join(f"{k}: {got.get(k, 'absent')} for {expected.get(k, 'nothing')}" for k in names[:3])
+
+
+class NetworkPredictor:
+    """A trained network on one device. Thread-safe: weights are only read, PyTorch serialises what it must."""
+
+    def __init__(self, package: ModelPackage, device: str) -> None:
+        self._spec = package.spec
+        self._device = torch.device(device)
+        network = load_weights(build_network(package.spec), package.spec, package.weights())
+        self._net: Any = channels_last(network.eval().to(self._device))
+        self._scaling = InputScaling(package.spec, self._device)
+        self._stride = architecture(package.spec.family).stride
+        self._pixels = _GPU_PIXELS if self._device.type == "cuda" else _CPU_PIXELS
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._spec
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See :class:`minescale.models.predictor.Predictor`.
+
+        Edges are padded with no data to what the network needs.
+        """
+        rows, cols = batch.shape[2:]
+        pad = [(0, 0), (0, 0), (0, -rows % self._stride), (0, -cols % self._stride)]
+        padded = np.pad(batch, pad) if pad[2][1] or pad[3][1] else batch
+        return self._run(padded, self._net)[:, :, :rows, :cols]
+
+    def classify(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of whole chips, float32 (n, class), from reflectance (n, channel, y, x).
+
+        Raises
+        ------
+        UsageError
+            for a model that was taught pixels.
+        """
+        if self._spec.task != "chips":
+            raise UsageError(f"model {self._spec.name} scores pixels, not chips", fix="predict")
+        return self._run(batch, self._net.chip)
+
+    def _run(self, batch: NDArray[np.float32], forward: Callable[[Tensor], Tensor]) -> NDArray[np.float32]:
+        """Softmax of logits in micro-batches of one shape; half as many images where memory is short."""
+        with torch.inference_mode():
+            while True:
+                step = max(1, min(len(batch), self._pixels // (batch.shape[2] * batch.shape[3])))
+                try:
+                    parts = [self._forward(batch[i : i + step], step, forward) for i in range(0, len(batch), step)]
+                    return np.concatenate(parts)
+                except (torch.OutOfMemoryError, RuntimeError) as error:
+                    if not out_of_memory(error):
+                        raise
+                    if step == 1:
+                        raise ModelError(
+                            f"memory is too short for one image of {batch.shape[2:]}", got=str(error).split("\n")[0]
+                        ) from error
+                    self._pixels = (step // 2) * batch.shape[2] * batch.shape[3]
+                    warnings.warn(f"out of memory: {step // 2} images at once from here on", stacklevel=3)
+
+    def _forward(
+        self, part: NDArray[np.float32], step: int, forward: Callable[[Tensor], Tensor]
+    ) -> NDArray[np.float32]:
+        images = torch.from_numpy(np.ascontiguousarray(part))
+        if len(part) < step:
+            images = torch.cat([images, images.new_zeros((step - len(part), *images.shape[1:]))])
+        x = self._scaling(images.to(self._device)).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._device.type == "cuda"):
+            logits = forward(x)
+        scores: NDArray[np.float32] = torch.softmax(logits.float(), dim=1).cpu().numpy()
+        return scores[: len(part)]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the CPU's allocator had no more memory to give."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)

@@ -1,0 +1,120 @@
+"""A small residual network that was taught whole chips and draws maps: one score for the square round each pixel.
+
+Everything is a convolution or a mean, so a map costs one pass over the image, not one per position: features at an
+eighth of the resolution are averaged over squares of the chip's size, then classified. Convolutions repeat the border
+pixel instead of padding with zeros, so that a chip's border looks like ground, as it does inside a map.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minescale.errors import ModelError
+from minescale.models.spec import HALO_STEP, ModelSpec
+
+STRIDE = 8
+
+
+class _Block(nn.Module):
+    """Two convolutions and the way round them; ``stride`` 2 halves the resolution."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = _convolution(inputs, outputs, stride)
+        self.first_norm = nn.BatchNorm2d(outputs)
+        self.second = _convolution(outputs, outputs, 1)
+        self.second_norm = nn.BatchNorm2d(outputs)
+        self.way: nn.Module = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            self.way = nn.Sequential(
+                nn.AvgPool2d(stride) if stride > 1 else nn.Identity(),
+                nn.Conv2d(inputs, outputs, 1, bias=False),
+                nn.BatchNorm2d(outputs),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.first_norm(self.first(x)), inplace=True)
+        return F.relu(self.second_norm(self.second(y)) + self.way(x), inplace=True)
+
+
+def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False, padding_mode="replicate")
+
+
+class PatchCNN(nn.Module):
+    """(n, channel, y, x) scaled reflectance -> (n, class, y, x) logits; ``chip`` -> (n, class) of the whole image."""
+
+    def __init__(self, channels: int, classes: int, chip: int, width: int, blocks: int, dropout: float) -> None:
+        super().__init__()
+        self.window = chip // STRIDE
+        stages: list[nn.Module] = [_convolution(4 * channels, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        inputs = width
+        for stage in range(3):
+            for block in range(blocks):
+                outputs = width << stage
+                stages.append(_Block(inputs, outputs, 2 if stage and not block else 1))
+                inputs = outputs
+        self.features = nn.Sequential(*stages)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(2 * inputs, classes)
+
+    def chip(self, x: Tensor) -> Tensor:
+        features = self.features(F.pixel_unshuffle(x, 2))
+        pooled = [features.mean(dim=(2, 3)), features.amax(dim=(2, 3))]
+        return self.head(self.dropout(torch.cat(pooled, dim=1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = self.window
+        features = self.features(F.pixel_unshuffle(x, 2))
+        # Squares of `size` cells at every corner between cells: corner k lies at pixel 8 k.
+        before, after = size // 2, size - size // 2 if size % 2 == 0 else size // 2
+        padded = F.pad(features, (before, after, before, after), mode="replicate")
+        pooled = torch.cat([F.avg_pool2d(padded, size, stride=1), F.max_pool2d(padded, size, stride=1)], dim=1)
+        logits = F.linear(pooled.permute(0, 2, 3, 1), self.head.weight, self.head.bias).permute(0, 3, 1, 2)
+        return _to_pixels(logits, x.shape[2], x.shape[3], corners=size % 2 == 0)
+
+
+def _to_pixels(logits: Tensor, rows: int, cols: int, *, corners: bool) -> Tensor:
+    """Bilinear to every pixel, from values at the corners of cells (one more than cells) or at their middles."""
+    if not corners:
+        return F.interpolate(logits, size=(rows, cols), mode="bilinear", align_corners=False)
+    # With the corners at pixels 0, 8, ..., n: n + 1 samples, of which the middles of pixels are means of neighbours.
+    whole = F.interpolate(logits, size=(rows + 1, cols + 1), mode="bilinear", align_corners=True)
+    return F.avg_pool2d(whole, 2, stride=1)
+
+
+def from_spec(spec: ModelSpec) -> PatchCNN:
+    """The network of a specification, random weights.
+
+    Raises
+    ------
+    ModelError
+        for options out of range.
+    """
+    options = {"width": 32, "blocks": 1, "dropout": 0.2, **spec.hyperparameters}
+    width, blocks, dropout = int(options["width"]), int(options["blocks"]), float(options["dropout"])
+    if not (4 <= width <= 128 and 1 <= blocks <= 4 and 0 <= dropout < 1) or not spec.chip:
+        raise ModelError(
+            f"model {spec.name}: patchcnn",
+            got=f"width {width}, blocks {blocks}, dropout {dropout}, chip {spec.chip}",
+            expected="width 4 to 128, blocks 1 to 4, dropout in [0, 1), chip set",
+        )
+    return PatchCNN(len(spec.channels), len(spec.classes), spec.chip, width, blocks, dropout)
+
+
+def halo_of(options: Mapping[str, Any], chip: int | None) -> int:
+    """Half a chip, the interpolation's cell, and what the convolutions see."""
+    blocks = int(options["blocks"])
+    reach = 2  # the fold and the first convolution, at half resolution
+    for stage in range(3):
+        step = 2 << stage
+        for block in range(blocks):
+            reach += (step // 2 if stage and not block else step) + step
+    total = (chip or 0) // 2 + STRIDE + reach
+    return int(math.ceil(total / HALO_STEP) * HALO_STEP)
