@@ -108,6 +108,8 @@ class EngineConfig:
     """Further attempts at a tile whose task failed or whose worker died."""
     flush_s: float = 10.0
     """Seconds between ledger flushes: a kill makes a run do their tiles again, and those in flight."""
+    device: str = "auto"
+    """What runs the models: auto | cpu | cuda | cuda:N | openvino | onnx (pip install 'minescale[fast]')."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ def path(as_json: bool, verbose: int) -> None:  # noqa: ARG001
 def paths() -> dict[str, str]:
     """Folders by what they are for."""
     import minescale
-    from minescale.synthetic.region import cache_root
+    from minescale.cache import cache_root
 
     root = Path(minescale.__file__).parent
     return {"installation": str(root), "models": str(root / "packages"), "cache": str(cache_root())}

@@ -42,7 +42,7 @@ class WorkerContext:
             self.coming.pop(next(iter(self.coming)), None)
 
     def predictor(self, level: int) -> Predictor:
-        return load_predictor(self.packages[level])
+        return load_predictor(self.packages[level], self.plan.config.engine.device)
 
 
 _EXPECTED = 2

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -44,6 +45,12 @@ class Predictor(Protocol):
 
 Factory = Callable[[ModelPackage, str], Predictor]
 """(package, device) -> predictor; device is ``cpu``, ``cuda`` or ``cuda:N``."""
+ENGINES: Mapping[str, tuple[str, ...]] = {
+    "openvino": ("openvino", "onnx", "onnxscript"),
+    "onnx": ("onnxruntime", "onnx", "onnxscript"),
+}
+"""Names by which a network is run on the CPU in OpenVINO or ONNX Runtime, see :mod:`minescale.models.engines`, and the
+libraries that each needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +61,8 @@ class Family:
     """A callable, or ``"package.module:factory"``, whose libraries are imported when a model is loaded."""
     bytes_per_pixel: Callable[[ModelSpec], int]
     """Upper estimate of the memory ``predict`` needs per pixel of a patch, beyond its input; without loading it."""
+    engines: bool = False
+    """Whether the factory takes the names of :data:`ENGINES` for devices and hands them on."""
 
 
 def _unet_bytes(spec: ModelSpec) -> int:
@@ -112,7 +121,8 @@ def load_predictor(package: ModelPackage, device: str = "auto") -> Predictor:
 
     Parameters
     ----------
-    device : ``auto`` (a GPU for families that can use one, where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+    device : ``auto`` (a GPU for families that can use one, where there is one), ``cpu``, ``cuda`` or ``cuda:N``; or
+        ``openvino`` or ``onnx``, which run networks on the CPU, faster where they are installed.
 
     Raises
     ------
@@ -123,8 +133,25 @@ def load_predictor(package: ModelPackage, device: str = "auto") -> Predictor:
     key = (package.digest, resolved)
     with _LOCK:
         if key not in _CACHE:
-            _CACHE[key] = _factory(find_family(package.spec.family))(package, resolved)
+            family = find_family(package.spec.family)
+            if resolved in ENGINES and not family.engines:
+                family = _in_engine(package.spec, family)
+            _CACHE[key] = _factory(family)(package, resolved)
         return _CACHE[key]
+
+
+def _in_engine(spec: ModelSpec, family: Family) -> Family:
+    """The family, run in another engine than torch."""
+    from minescale.models.network import ARCHITECTURES
+
+    if spec.family not in ARCHITECTURES:
+        raise ModelError(
+            f"model {spec.name} runs in no other engine",
+            got=f"family {spec.family}",
+            expected=", ".join(sorted(ARCHITECTURES)),
+            fix="--device cpu",
+        )
+    return replace(family, factory="minescale.models.engines:EnginePredictor")
 
 
 def resolve_device(spec: ModelSpec, device: str) -> str:
@@ -135,10 +162,13 @@ def resolve_device(spec: ModelSpec, device: str) -> str:
     ModelError
         where the device is unknown or absent.
     """
-    if device not in {"auto", "cpu"} and not device.startswith("cuda"):
-        raise ModelError("unknown device", got=device, expected="auto, cpu, cuda or cuda:N")
+    if device not in {"auto", "cpu", *ENGINES} and not device.startswith("cuda"):
+        raise ModelError("unknown device", got=device, expected="auto, cpu, cuda, cuda:N, openvino or onnx")
     if device == "cpu" or spec.pixelwise:
         return "cpu"
+    if device in ENGINES:
+        need_libraries(*ENGINES[device])
+        return device
     import torch
 
     if device == "auto":
@@ -149,6 +179,19 @@ def resolve_device(spec: ModelSpec, device: str) -> str:
             "device is not there", got=device, expected=f"one of {torch.cuda.device_count()} GPUs", fix="--device cpu"
         )
     return device
+
+
+def need_libraries(*names: str) -> None:
+    """Refuse to go on without optional libraries.
+
+    Raises
+    ------
+    ModelError
+        saying what to install.
+    """
+    absent = [name for name in names if find_spec(name) is None]
+    if absent:
+        raise ModelError("a library is not installed", got=", ".join(absent), fix="pip install 'minescale[fast]'")
 
 
 def find_family(name: str) -> Family:

@@ -8,6 +8,7 @@ from minescale.config import Config
 from minescale.errors import UsageError
 from minescale.grid import SNAP_PX, MosaicGrid, resolve_crs
 from minescale.models.package import ModelPackage, check_fits, load_package
+from minescale.models.predictor import resolve_device
 from minescale.models.windows import peak_bytes
 from minescale.planning.cost import Prices, price_plan
 from minescale.planning.memory import MemoryProjection, check_memory, project_memory
@@ -38,6 +39,9 @@ def make_plan(request: ScanRequest, config: Config, *, catalog: str, memory_limi
     NothingMatched, RemoteUnreachable, UsageError, ModelError, PlanTooLarge
     """
     package = load_package(request.model)
+    if config.engine.device != "auto" and not config.engine.device.startswith("cuda"):
+        # Whether there is a GPU is known to the workers only.
+        resolve_device(package.spec, config.engine.device)
     bands = _needed_bands(package)
     found = search(
         catalog, collections=request.collections, bbox=request.bbox, period=request.period, query=request.query

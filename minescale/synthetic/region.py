@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
+from minescale.cache import cache_root, locked
 from minescale.errors import StoreError
 from minescale.sensors import SENTINEL2_L2A
 from minescale.synthetic.breakage import break_scenes
@@ -75,16 +75,6 @@ class Region:
         return sum(seen.values())
 
 
-def cache_root(cache_dir: str | Path | None = None) -> Path:
-    """``cache_dir``, else ``$MINESCALE_CACHE``, else the user's cache folder."""
-    if cache_dir is not None:
-        return Path(cache_dir).expanduser().absolute()
-    if os.environ.get("MINESCALE_CACHE"):
-        return Path(os.environ["MINESCALE_CACHE"]).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "minescale"
-
-
 def ensure_region(
     spec: RegionSpec = DEMO,
     cache_dir: str | Path | None = None,
@@ -116,7 +106,7 @@ def ensure_region(
         return region
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder.with_suffix(".lock")):
+        with locked(folder.with_suffix(".lock")):
             if region.catalog.exists():
                 return region
             _check_space(folder.parent, spec)
@@ -148,20 +138,6 @@ def _check_space(folder: Path, spec: RegionSpec) -> None:
             expected=f"about {need / 1e9:.2f} GB",
             fix="cache_dir=... or MINESCALE_CACHE on a larger disk, or a smaller RegionSpec",
         )
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One generator at a time per region. The system drops the lock with its process, so none goes stale."""
-    try:
-        import fcntl
-    except ImportError:
-        # Without file locks two callers may both generate; the rename still lets only whole regions appear.
-        yield
-        return
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _generate(
