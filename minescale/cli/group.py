@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "minescale.cli.doctor:doctor",
     "config": "minescale.cli.config:config",
     "dataset": "minescale.cli.dataset.group:dataset",
+    "evaluate": "minescale.cli.evaluate:evaluate",
 }
 
 EXIT_CODES = """\b

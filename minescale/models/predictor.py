@@ -43,6 +43,15 @@ class Predictor(Protocol):
         ...
 
 
+@runtime_checkable
+class ChipPredictor(Predictor, Protocol):
+    """A loaded model that can score whole chips, where its task is ``chips``."""
+
+    def classify(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (n, class) of whole chips, from reflectance float32 (n, channel, y, x)."""
+        ...
+
+
 Factory = Callable[[ModelPackage, str], Predictor]
 """(package, device) -> predictor; device is ``cpu``, ``cuda`` or ``cuda:N``."""
 ENGINES: Mapping[str, tuple[str, ...]] = {

@@ -62,6 +62,23 @@ def predict_tile(predictor: Predictor, composite: NDArray[np.uint16], halo: int)
         where bands, shape or halo do not fit.
     """
     spec = predictor.spec
+    target = spec.target_index
+    score = _predict(predictor, composite, halo, slice(target, target + 1))[0]
+    # NaN stays NaN, so the correction may come after pixels without data were marked.
+    return recalibrate(score, spec.calibration)
+
+
+def predict_classes(predictor: Predictor, composite: NDArray[np.uint16], halo: int) -> NDArray[np.float32]:
+    """Probabilities of all classes over the core of a tile, float32 (class, y, x), as the network gives them.
+
+    As :func:`predict_tile` in everything else; the calibration is of the target's probability alone and is left out.
+    """
+    return _predict(predictor, composite, halo, slice(0, len(predictor.spec.classes)))
+
+
+def _predict(predictor: Predictor, composite: NDArray[np.uint16], halo: int, classes: slice) -> NDArray[np.float32]:
+    """(class, y, x) of the chosen classes, NaN where any band has no data."""
+    spec = predictor.spec
     if composite.ndim != 3 or composite.shape[0] != len(spec.channels) or composite.dtype != np.uint16:
         raise ModelError(
             f"composite does not fit model {spec.name}",
@@ -78,46 +95,47 @@ def predict_tile(predictor: Predictor, composite: NDArray[np.uint16], halo: int)
     core = composite[:, halo : halo + height, halo : halo + width]
     seen = (core != 0).all(axis=0)
     if not seen.any():
-        return np.full((height, width), np.nan, np.float32)
-    score = _by_pixel(predictor, core) if spec.pixelwise else _by_patch(predictor, composite, halo, height, width)
-    score = recalibrate(score, spec.calibration)
-    score[~seen] = np.nan
-    return score
+        return np.full((classes.stop - classes.start, height, width), np.nan, np.float32)
+    if spec.pixelwise:
+        scores = _by_pixel(predictor, core, classes)
+    else:
+        scores = _by_patch(predictor, composite, halo, height, width, classes)
+    scores[:, ~seen] = np.nan
+    return scores
 
 
-def _by_pixel(predictor: Predictor, core: NDArray[np.uint16]) -> NDArray[np.float32]:
+def _by_pixel(predictor: Predictor, core: NDArray[np.uint16], classes: slice) -> NDArray[np.float32]:
     height, width = core.shape[1:]
-    target = predictor.spec.target_index
-    score = np.empty((height, width), np.float32)
+    scores = np.empty((classes.stop - classes.start, height, width), np.float32)
     rows = max(1, _STRIPE_PIXELS // width)
     for top in range(0, height, rows):
         stripe = core[:, top : top + rows] * REFLECTANCE
-        score[top : top + rows] = predictor.predict(stripe[np.newaxis])[0, target]
-    return score
+        scores[:, top : top + rows] = predictor.predict(stripe[np.newaxis])[0, classes]
+    return scores
 
 
 def _by_patch(
-    predictor: Predictor, composite: NDArray[np.uint16], halo: int, height: int, width: int
+    predictor: Predictor, composite: NDArray[np.uint16], halo: int, height: int, width: int, classes: slice
 ) -> NDArray[np.float32]:
     spec = predictor.spec
     rows, cols = _axis(height, spec), _axis(width, spec)
     windows = [(y, x) for y in rows.starts for x in cols.starts]
-    target, margin = spec.target_index, spec.halo
+    margin = spec.halo
     if len(windows) == 1:
         batch = _cut(composite, windows, halo - margin, rows.patch, cols.patch)
-        patch = predictor.predict(batch)[0, target]
-        return np.ascontiguousarray(patch[margin : margin + height, margin : margin + width])
-    total, weight = np.zeros((1, height, width), np.float32), np.zeros((height, width), np.float32)
+        patch = predictor.predict(batch)[0, classes]
+        return np.array(patch[:, margin : margin + height, margin : margin + width], order="C")
+    total = np.zeros((classes.stop - classes.start, height, width), np.float32)
+    weight = np.zeros((height, width), np.float32)
     taper = _taper(rows, cols)
     for group in _groups(windows, rows.patch * cols.patch):
         batch = _cut(composite, group, halo - margin, rows.patch, cols.patch)
-        scores = predictor.predict(batch)[:, target]
+        scores = predictor.predict(batch)[:, classes]
         for (y, x), score in zip(group, scores, strict=True):
-            inner = np.ascontiguousarray(score[margin : margin + rows.inner, margin : margin + cols.inner])
-            add_window(total, weight, inner[np.newaxis], taper, y, x)
+            inner = np.ascontiguousarray(score[:, margin : margin + rows.inner, margin : margin + cols.inner])
+            add_window(total, weight, inner, taper, y, x)
     normalise(total, weight)
-    blended: NDArray[np.float32] = total[0]
-    return blended
+    return total
 
 
 def _axis(core: int, spec: ModelSpec) -> _Axis:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minescale.errors import UsageError
+from minescale.kernels.ranking import average_precision, ratios
 from minescale.kernels.regions import label
 from minescale.store.codes import PROBABILITY_FILL, PROBABILITY_STEPS
 
@@ -38,21 +39,14 @@ class PixelScore:
     iou: float
     mcc: float
     """Matthews correlation, -1 to 1; 0 for any map that ignores the image."""
+    specificity: float
+    accuracy: float
 
     @classmethod
     def of(cls, tp: float, fp: float, fn: float, tn: float) -> PixelScore:
-        root = math.sqrt(float(tp + fp) * float(tp + fn) * float(tn + fp) * float(tn + fn))
-        return cls(
-            tp=round(tp),
-            fp=round(fp),
-            fn=round(fn),
-            tn=round(tn),
-            precision=_ratio(tp, tp + fp),
-            recall=_ratio(tp, tp + fn),
-            f1=_ratio(2 * tp, 2 * tp + fp + fn),
-            iou=_ratio(tp, tp + fp + fn),
-            mcc=_ratio(float(tp) * float(tn) - float(fp) * float(fn), root),
-        )
+        found = {name: float(np.nan_to_num(value)) for name, value in ratios(tp, fp, fn, tn).items()}
+        del found["balanced_accuracy"]
+        return cls(tp=round(tp), fp=round(fp), fn=round(fn), tn=round(tn), **found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +122,7 @@ def score_map(
     n_mine, n_other = int(positives.sum()), int(negatives.sum())
     model = PixelScore.of(positives[cut:].sum(), negatives[cut:].sum(), positives[:cut].sum(), negatives[:cut].sum())
     baselines = trivial_scores(n_mine, n_other)
-    precision_area = average_precision(positives, negatives)
+    precision_area = float(np.nan_to_num(average_precision(positives, negatives)))
     prevalence = _ratio(n_mine, n_mine + n_other)
     unseen = int((mine & known & ~seen).sum())
     objects, found = _objects(mine & known, seen, (probability >= cut) & seen, pixel_ha)
@@ -164,20 +158,6 @@ def trivial_scores(n_mine: int, n_other: int) -> dict[str, PixelScore]:
             n_mine * share, n_other * share, n_mine * (1 - share), n_other * (1 - share)
         ),
     }
-
-
-def average_precision(positives: NDArray[np.int64], negatives: NDArray[np.int64]) -> float:
-    """Average precision from histograms of the score: the sum of precision x step in recall, highest score first.
-
-    Pixels of one score enter together, as in scikit-learn's ``average_precision_score``.
-    """
-    total = int(positives.sum())
-    if total == 0:
-        return 0.0
-    hits = np.cumsum(positives[::-1]).astype(np.float64)
-    calls = hits + np.cumsum(negatives[::-1])
-    precision = np.divide(hits, calls, out=np.zeros_like(hits), where=calls > 0)
-    return float((precision * positives[::-1]).sum() / total)
 
 
 def _objects(
