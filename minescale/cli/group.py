@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "status": "minescale.cli.status:status",
     "export": "minescale.cli.export:export",
     "demo": "minescale.cli.demo:demo",
+    "calibrate": "minescale.cli.calibrate:calibrate",
     "doctor": "minescale.cli.doctor:doctor",
     "config": "minescale.cli.config:config",
     "dataset": "minescale.cli.dataset.group:dataset",

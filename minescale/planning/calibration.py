@@ -11,7 +11,10 @@ A tile's mine area counts up to the cap only. Where tiles with more mines are no
 fewer, the share of *all* mine area that is missed is no larger than the share of counted area (Chebyshev's inequality
 for a falling and a rising function), so that the promise carries over.
 
-It is an average over regions and tiles like those of the calibration, and no more than that.
+It is an average over regions and tiles like those of the calibration, and no more than that. Tiles of one site are
+alike, so that sites rather than tiles are exchangeable: with ``groups`` the same is done for sites, each with its tiles
+together and the cap on all of them. And an average is no promise for the next survey: `steady_threshold` asks instead
+that the recall of all mine area holds in nearly every resample of the sites.
 """
 
 from __future__ import annotations
@@ -41,11 +44,13 @@ class Calibration:
     cap: float
     """Largest mine area that one tile counts."""
     n: int
-    """Calibration tiles that hold mines; the others have nothing to miss and change nothing."""
+    """Calibration tiles (with groups: groups) that hold mines; the others have nothing to miss and change nothing."""
     alpha: float
 
 
-def area_threshold(scores: ArrayLike, mine_area: ArrayLike, *, alpha: float, cap: float) -> Calibration:
+def area_threshold(
+    scores: ArrayLike, mine_area: ArrayLike, *, alpha: float, cap: float, groups: ArrayLike | None = None
+) -> Calibration:
     """The highest threshold that keeps the expected share of mine area in skipped tiles at or below ``alpha``.
 
     Parameters
@@ -54,6 +59,8 @@ def area_threshold(scores: ArrayLike, mine_area: ArrayLike, *, alpha: float, cap
     mine_area : (n,) true mine area of each tile, any unit, 0 or more.
     alpha : allowed share, in (0, 1); 0.01 for a recall of 0.99.
     cap : largest area that one tile counts, in the unit of ``mine_area``.
+    groups : (n,) name of each tile's site; then sites are the units that ``cap`` applies to, and the tiles of a larger
+        one are scaled down together. Default: every tile is a unit.
 
     Raises
     ------
@@ -70,14 +77,16 @@ def area_threshold(scores: ArrayLike, mine_area: ArrayLike, *, alpha: float, cap
         raise UsageError("calibration: alpha", got=alpha, expected="between 0 and 1, such as 0.01")
     if not 0 < cap < np.inf:
         raise UsageError("calibration: cap", got=cap, expected="a positive area")
+    units = _units(groups, values)[areas > 0]
     values, areas = values[areas > 0], areas[areas > 0]
-    counted = np.minimum(areas, cap)
+    whole = np.bincount(units, areas)[units] if len(units) else areas
+    counted = areas * np.minimum(1.0, cap / whole)
     total = float(counted.sum())
     allowed = alpha * total - (1 - alpha) * cap
     if allowed < 0:
         raise UsageError(
             "calibration: too little mine area",
-            got=f"{total:g} counted in {len(areas)} tiles",
+            got=f"{total:g} counted in {len(np.unique(units))} {'tiles' if groups is None else 'sites'}",
             expected=f"at least {(1 - alpha) / alpha * cap:g} for a miss of {alpha:g} with a cap of {cap:g}",
             fix="more tiles, a lower recall, or a lower cap",
         )
@@ -94,9 +103,70 @@ def area_threshold(scores: ArrayLike, mine_area: ArrayLike, *, alpha: float, cap
         missed_area=float(areas[skipped].sum() / areas.sum()),
         counted_area=total,
         cap=cap,
-        n=len(values),
+        n=len(np.unique(units)),
         alpha=alpha,
     )
+
+
+def steady_threshold(
+    scores: ArrayLike,
+    mine_area: ArrayLike,
+    groups: ArrayLike,
+    *,
+    alpha: float,
+    cap: float,
+    confidence: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> float:
+    """The highest threshold at which skipped tiles hold at most ``alpha`` of the mine area in nearly every resample.
+
+    Half as many sites as there are are drawn with replacement (Efron 1979, doi:10.1214/aos/1176344552): the recall of
+    so many varies as much as the difference between two surveys of all of them does, the one that calibrates and the
+    one that comes after. No resample shows a worse site than was seen; the correction for a finite sample,
+    ``(1 - alpha) * cap``, is therefore part of each. Without it the recall held in 92 to 97 % of halvings of synthetic
+    sites, for a confidence of 95 %.
+
+    Parameters
+    ----------
+    scores, mine_area, alpha, cap : as for :func:`area_threshold`.
+    groups : (n,) name of each tile's site.
+    confidence : share of the resamples in which the recall has to hold.
+
+    Returns
+    -------
+    float
+        One of the scores of tiles with mines; the lowest of them where none of those may be skipped.
+
+    Raises
+    ------
+    UsageError
+        where numbers do not fit, or mines lie in fewer than two sites.
+    """
+    values, areas = _vector(scores, "scores"), _vector(mine_area, "mine areas")
+    units = _units(groups, values)[areas > 0]
+    values, areas = values[areas > 0], areas[areas > 0]
+    sites, units = np.unique(units, return_inverse=True)
+    if len(sites) < 2:
+        raise UsageError("calibration: too few sites with mines", got=len(sites), expected="2 or more, better 50")
+    steps, step = np.unique(values, return_inverse=True)
+    lost = np.zeros((len(sites), len(steps)))
+    np.add.at(lost, (units, step), areas)
+    below = np.cumsum(lost, axis=1) - lost  # by site, in tiles that score less than each step
+    drawn = np.random.default_rng(seed).multinomial(max(1, len(sites) // 2), np.full(len(sites), 1 / len(sites)), draws)
+    allowed = alpha * (drawn @ lost.sum(axis=1)) - (1 - alpha) * cap
+    holds = (drawn @ below <= allowed[:, np.newaxis]).mean(axis=0)
+    return float(steps[np.flatnonzero(holds >= confidence)[-1]] if (holds >= confidence).any() else steps[0])
+
+
+def _units(groups: ArrayLike | None, values: NDArray[np.float64]) -> NDArray[np.intp]:
+    """(n,) number of the unit of each tile."""
+    if groups is None:
+        return np.arange(len(values))
+    names = np.asarray(groups).astype(str)
+    if names.shape != values.shape:
+        raise UsageError("calibration: sites do not fit the scores", got=names.shape, expected=values.shape)
+    return np.unique(names, return_inverse=True)[1]
 
 
 def _vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
