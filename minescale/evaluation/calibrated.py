@@ -94,7 +94,7 @@ def _section(found: ScreenThreshold, facts: Mapping[str, Any]) -> str:
 
 A tile is refined where any of its pixels reaches {found.threshold:.3f}. Chosen for a recall of {found.recall:g} of mine
 area, {how}, on {found.tiles} tiles of {found.sites} sites
-({found.sites_with_mines} with mines) of {facts.get("data", "a set that was not named")}; {found.kept:.1%} of those tiles
-are kept, with {found.recall_here:.4f} of their mine area. As many random tiles would hold {found.kept:.1%} of it.
+({found.sites_with_mines} with mines) of {facts.get("data", "a set that was not named")}; {found.kept:.1%} of those
+tiles are kept, with {found.recall_here:.4f} of their mine area. As many random tiles would hold {found.kept:.1%} of it.
 The promise holds for sites like those, and the threshold has to be set on sites that no part of the model has seen.
 """
