@@ -49,8 +49,10 @@ _MLM_OPTIONAL = (
 _TASKS = {"pixels": "semantic-segmentation", "chips": "classification"}
 _ARCHITECTURES = {
     "index": "Spectral index rules",
+    "kmeans": "Clusters of pixels",
     "patchcnn": "Residual patch classifier",
     "pixel": "Per-pixel linear model",
+    "trees": "Decision trees on pixels",
     "unet": "U-Net",
 }
 

@@ -35,7 +35,8 @@ BLOCK = 512
 GROUP = 4
 """Features that are added to the hidden units' sums together: the sums travel to memory and back that much less."""
 MAX_HIDDEN = 64
-_CLIP = 8.0
+SCALED_LIMIT = 8.0
+"""Scaled features are cut at plus and minus this."""
 
 
 class PixelPredictor:
@@ -198,7 +199,7 @@ def _score(
     group = np.zeros((GROUP, BLOCK), np.float32)
     sums = np.empty((units, BLOCK), np.float32)
     total = np.empty(BLOCK, np.float32)
-    clip, zero = np.float32(_CLIP), np.float32(0)
+    clip, zero = np.float32(SCALED_LIMIT), np.float32(0)
     last = mean.shape[0] - 1
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)

@@ -96,10 +96,17 @@ def _network_bytes(spec: ModelSpec) -> int:
     return 4 * (5 * len(spec.channels) + 3 * width + 6 * len(spec.classes))
 
 
+def _feature_bytes(spec: ModelSpec) -> int:
+    # The stripe and its scores; features are held for a few thousand pixels at a time.
+    return 4 * (2 * len(spec.bands) + 8 + len(spec.hyperparameters.get("features", ())))
+
+
 _NETWORK = "minescale.models.network:NetworkPredictor"
 _FAMILIES: dict[str, Family] = {
     "index": Family(factory="minescale.models.index:IndexPredictor", bytes_per_pixel=_index_bytes),
     "pixel": Family(factory="minescale.models.pixel:PixelPredictor", bytes_per_pixel=_pixel_bytes),
+    "kmeans": Family(factory="minescale.models.kmeans:KMeansPredictor", bytes_per_pixel=_feature_bytes),
+    "trees": Family(factory="minescale.models.trees:TreesPredictor", bytes_per_pixel=_feature_bytes),
     "patchcnn": Family(factory=_NETWORK, bytes_per_pixel=_network_bytes),
     "unet": Family(factory="minescale.models.unet:UNetPredictor", bytes_per_pixel=_unet_bytes),
 }
