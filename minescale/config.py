@@ -213,11 +213,11 @@ def _set(config: Config, path: str, value: Any) -> Config:
         raise ConfigError("unknown setting", got=path, expected=f"{near[0]}?" if near else ", ".join(known))
     section = getattr(config, section_name)
     hint = typing.get_type_hints(type(section))[key]
-    checked = _coerce(path, value, hint)
+    checked = coerce(path, value, hint)
     return dataclasses.replace(config, **{section_name: dataclasses.replace(section, **{key: checked})})
 
 
-def _coerce(path: str, value: Any, hint: Any) -> Any:
+def coerce(path: str, value: Any, hint: Any) -> Any:
     """Check ``value`` against a field's type; text (from the environment) is converted."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if type(None) in options and (value is None or (isinstance(value, str) and value.lower() in {"", "none", "null"})):

@@ -1,0 +1,126 @@
+"""Train a model: from a dataset, a split and settings to a folder with weights, history, curves and a package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minescale._version import __version__
+from minescale.labels.auditing.audit import Audit
+from minescale.labels.auditing.audit import audit as examine
+from minescale.labels.sets.dataset import Dataset
+from minescale.labels.sets.split import PARTS, Split
+from minescale.labels.sets.units import as_reflectance
+from minescale.models.package import ModelPackage
+from minescale.training.config import TrainConfig
+from minescale.training.curves import draw_curves
+from minescale.training.fitted import Fitted
+from minescale.training.folder import CURVES, HISTORY, begin_folder, check_folder, write_json
+from minescale.training.progress import Listener, silent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """What a training left."""
+
+    package: ModelPackage
+    folder: Path
+    metrics: dict[str, Any]
+    """By name, as in the package's ``metrics/``."""
+
+
+def train(
+    dataset: Dataset,
+    split: Split,
+    config: TrainConfig,
+    out: str | Path,
+    *,
+    force: bool = False,
+    resume: bool = True,
+    device: str = "auto",
+    audit: Audit | None = None,
+    tell: Listener = silent,
+) -> TrainResult | None:
+    """Train, decide on val, judge on test, and write a package.
+
+    Parameters
+    ----------
+    dataset : any set whose units say what reflectance is.
+    force : train although the split's audit fails; every score then says so.
+    resume : continue a training of the same settings and samples that ``out`` holds; else start anew.
+    device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    audit : of this split, where it was made already.
+    tell : is told of steps and epochs.
+
+    Returns
+    -------
+    TrainResult
+        None in processes that ``torchrun`` started beside the first: they write nothing.
+
+    Raises
+    ------
+    UsageError
+        where the audit fails, the set lacks bands or units, or ``out`` holds something else.
+    ModelError
+        for settings or samples that cannot be trained with.
+    """
+    folder = Path(out)
+    check_folder(folder)
+    found = audit or examine(dataset, split)
+    found.require(force=force)
+    parts = {part: split.of(dataset, part) for part in PARTS if len(split.rows(dataset, part))}
+    bands = _channels(dataset, config)
+    learnt, watched = (as_reflectance(split.of(dataset, part), bands) for part in ("train", "val"))
+    record = {
+        "config": config.to_dict(),
+        "digest": config.digest,
+        "minescale": __version__,
+        "dataset": {"name": dataset.name, "licence": dataset.licence, "units": dataset.units},
+        "split": {"rule": split.rule, "settings": split.settings, **{p: len(s) for p, s in parts.items()}},
+        "audit": {"ok": found.ok, "caveat": found.caveat, "val": found.val_sentence},
+    }
+    from minescale.training.torch_fit import fit_torch
+
+    fitted = fit_torch(
+        split.of(dataset, "train"),
+        learnt,
+        watched,
+        config,
+        folder,
+        resume=resume,
+        device=device,
+        tell=tell,
+        begin=lambda: begin_folder(folder, record, resume=resume),
+    )
+    return None if fitted is None else _finished(fitted, dataset, split, found, folder, record, device)
+
+
+def _finished(
+    fitted: Fitted,
+    dataset: Dataset,
+    split: Split,
+    audit: Audit,
+    folder: Path,
+    record: dict[str, Any],
+    device: str,
+) -> TrainResult:
+    import json
+
+    from minescale.training.finish import finish
+
+    write_json(folder / HISTORY, fitted.history)
+    if "epochs" in fitted.history:
+        name = f"{fitted.spec.name}, {dataset.name}"
+        draw_curves(fitted.history["epochs"], folder / CURVES, best=fitted.facts["best_epoch"], title=name)
+    package = finish(fitted, dataset, split, audit, folder, config=record["config"], device=device)
+    files = sorted((package.path / "metrics").glob("*.json"))
+    metrics = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    return TrainResult(package=package, folder=folder, metrics=metrics)
+
+
+def _channels(dataset: Dataset, config: TrainConfig) -> tuple[str, ...]:
+    """The set's bands that are trained on; ``red`` of a set of two dates is the red of both."""
+    wanted = config.bands or dataset.bands
+    paired = tuple(f"t{date}_{band}" for date in (0, 1) for band in wanted)
+    return paired if set(paired) <= set(dataset.bands) else wanted

@@ -1,0 +1,123 @@
+"""After the fit: calibration and threshold on val, scores of val and test beside baselines, card, package."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minescale.errors import UsageError
+from minescale.evaluation.decide import best_threshold, fit_calibration
+from minescale.evaluation.evaluate import evaluate
+from minescale.evaluation.scored import Scored, score_dataset
+from minescale.labels.auditing.audit import Audit
+from minescale.labels.sets.dataset import Dataset
+from minescale.labels.sets.new_folder import new_folder
+from minescale.labels.sets.split import PARTS, Split
+from minescale.models.package import ITEM, ModelPackage, load_package, write_package
+from minescale.models.predictor import load_predictor
+from minescale.models.spec import ModelSpec
+from minescale.training.card import model_card
+from minescale.training.fitted import Fitted
+from minescale.training.folder import PACKAGE
+
+
+def finish(
+    fitted: Fitted,
+    dataset: Dataset,
+    split: Split,
+    audit: Audit,
+    out: Path,
+    *,
+    config: Mapping[str, Any],
+    device: str = "auto",
+    bootstrap: int = 200,
+) -> ModelPackage:
+    """Make a package of what was fitted.
+
+    The probability is calibrated by temperature, then the threshold set to the highest F1, both on val; test decides
+    nothing.
+
+    Parameters
+    ----------
+    dataset : the set as it was opened, in its own units.
+    out : the training's folder; the package becomes its sub-folder ``package``.
+    config : the settings, JSON values, for ``metrics/training.json``.
+    bootstrap : resamples of sites for the intervals of scores.
+
+    Returns
+    -------
+    ModelPackage
+        with ``metrics/`` val, test (where the split has one), training and audit.
+
+    Raises
+    ------
+    UsageError
+        where val lacks a class.
+    """
+    parts = {part: split.of(dataset, part) for part in PARTS if len(split.rows(dataset, part))}
+    if "val" not in parts:
+        raise UsageError("the split has no val part", fix="another split: threshold and calibration need one")
+    with tempfile.TemporaryDirectory() as scratch:
+        spec = _decided(fitted, parts["val"], Path(scratch), device)
+        # What the data may not, the weights may not: a licence of "none" stays "none".
+        spec = spec.replace(licence=dataset.licence, training=_facts(spec, dataset, split, parts, audit))
+        draft = write_package(Path(scratch) / "decided", spec, fitted.weights or None, "draft", {})
+        metrics: dict[str, Any] = {}
+        for part in ("val", "test"):
+            if part in parts:
+                judged = evaluate(
+                    draft,
+                    parts[part],
+                    device=device,
+                    caveat=audit.caveat,
+                    reference=parts["train"],
+                    bootstrap=bootstrap,
+                )
+                metrics[part] = {**judged.to_dict(), "part": part, "val": audit.val_sentence}
+        metrics["training"] = {**fitted.facts, "config": dict(config), "history": dict(fitted.history)}
+        metrics["audit"] = audit.to_dict()
+        metrics = _finite(metrics)
+        card = model_card(spec, metrics, audit, fitted.facts)
+        with new_folder(out / PACKAGE, overwrite=True, marks=(ITEM,)) as folder:
+            write_package(folder, spec, fitted.weights or None, card, metrics)
+    return load_package(out / PACKAGE)
+
+
+def _decided(fitted: Fitted, val: Dataset, scratch: Path, device: str) -> ModelSpec:
+    """The specification with its calibration, and then its threshold, from val."""
+    spec = fitted.spec.replace(calibration={}, threshold=0.5)
+
+    def scored(name: str) -> Scored:
+        draft = write_package(scratch / name, spec, fitted.weights or None, "draft", {})
+        return score_dataset(load_predictor(draft, device), val)
+
+    spec = spec.replace(calibration=fit_calibration(scored("raw")))
+    return spec.replace(threshold=best_threshold(scored("calibrated"), by="f1"))
+
+
+def _facts(
+    spec: ModelSpec, dataset: Dataset, split: Split, parts: Mapping[str, Dataset], audit: Audit
+) -> dict[str, Any]:
+    """What a model's item says of its training."""
+    return {
+        **spec.training,
+        "data": dataset.name,
+        "data_licence": dataset.licence,
+        "split": split.rule,
+        "samples": {part: len(samples) for part, samples in parts.items()},
+        "sites": {part: int(samples.samples["site"].nunique()) for part, samples in parts.items()},
+        "val": audit.val_sentence,
+        **({"caveat": audit.caveat} if audit.caveat else {}),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """What JSON cannot say (NaN, infinity) as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
