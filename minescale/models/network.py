@@ -6,6 +6,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,11 +16,14 @@ from torch import Tensor, nn
 
 from minescale.errors import ModelError, UsageError
 from minescale.models.package import ModelPackage
+from minescale.models.predictor import AT_ONCE_BYTES, find_family
 from minescale.models.spec import ModelSpec, nearest
 
-_CPU_PIXELS = 1 << 19
-"""Pixels that go through a network at once on a CPU; more would only need more memory."""
-_GPU_PIXELS = 1 << 22
+_GPU_SHARE = 8
+"""A GPU takes this many times the pixels that a CPU takes at once."""
+ENTRY_POINTS = "minescale.architectures"
+"""Group of entry points by which other distributions add networks: each an :class:`Architecture`. A
+:class:`minescale.models.predictor.Family` of the same name says what running it costs."""
 COMMON_OPTIONS: Mapping[str, Any] = {"logarithm": False}
 """Hyperparameters that every network takes. ``logarithm``: feed ``ln(1 + 1e4 x) / 10`` of reflectance."""
 
@@ -49,6 +53,8 @@ class Architecture:
     """``"package.module:function"``, called with (hyperparameters, chip): pixels of context that a map needs."""
     stride: int = 8
     """Edges of inputs are multiples of this; the predictor pads."""
+    published: str = ""
+    """``"package.module:CONSTANT"``: pairs (pattern, replacement) from published weights' tensor names to ours."""
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -65,20 +71,47 @@ ARCHITECTURES: dict[str, Architecture] = {
         options={"width": 32, "blocks": 1, "dropout": 0.2},
         halo="minescale.models.patchcnn:halo_of",
     ),
+    "segformer": Architecture(
+        build="minescale.models.segformer:from_spec",
+        task="pixels",
+        options={"size": "b0", "dropout": 0.1, "drop_path": 0.1},
+        halo="minescale.models.segformer:halo_of",
+        stride=32,
+        published="minescale.models.segformer:PUBLISHED",
+    ),
+    "resnet34": Architecture(
+        build="minescale.models.resnet:from_spec",
+        task="chips",
+        options={"input_px": 224, "dropout": 0.5, "outputs": 0},
+        halo="minescale.models.resnet:halo_of",
+    ),
 }
 
 
+def architectures() -> tuple[str, ...]:
+    """Names of the network families, those of installed plugins included."""
+    return tuple(sorted({*ARCHITECTURES, *(e.name for e in entry_points(group=ENTRY_POINTS))}))
+
+
 def architecture(family: str) -> Architecture:
-    """The network family of that name.
+    """The network family of that name: built in, or offered by an installed plugin (an :class:`Architecture`).
 
     Raises
     ------
     ModelError
         naming the nearest.
     """
-    if family not in ARCHITECTURES:
-        raise ModelError("no network family of that name", got=family, expected=nearest(family, ARCHITECTURES))
-    return ARCHITECTURES[family]
+    if family in ARCHITECTURES:
+        return ARCHITECTURES[family]
+    for plugin in entry_points(group=ENTRY_POINTS):
+        if plugin.name == family:
+            loaded = plugin.load()
+            if not isinstance(loaded, Architecture):
+                raise ModelError(
+                    f"plugin {plugin.value} is no architecture", got=type(loaded).__name__, expected="Architecture"
+                )
+            return loaded
+    raise ModelError("no network family of that name", got=family, expected=nearest(family, architectures()))
 
 
 def options_of(spec: ModelSpec) -> dict[str, Any]:
@@ -102,7 +135,7 @@ def options_of(spec: ModelSpec) -> dict[str, Any]:
 def default_halo(family: str, hyperparameters: Mapping[str, Any], chip: int | None) -> int:
     """Pixels of context that a map of this network needs, a multiple of 8."""
     found = architecture(family)
-    return int(_function(found.halo)({**found.options, **hyperparameters}, chip))
+    return int(_named(found.halo)({**found.options, **hyperparameters}, chip))
 
 
 def build_network(spec: ModelSpec) -> nn.Module:
@@ -114,14 +147,19 @@ def build_network(spec: ModelSpec) -> nn.Module:
         for hyperparameters that are unknown or out of range, or a library that is not installed.
     """
     options_of(spec)
-    network: nn.Module = _function(architecture(spec.family).build)(spec)
+    network: nn.Module = _named(architecture(spec.family).build)(spec)
     return network
 
 
-def _function(path: str) -> Callable[..., Any]:
+def published_names(family: str) -> tuple[tuple[str, str], ...]:
+    """Pairs (pattern, replacement) that turn the tensor names of a family's published weights into ours."""
+    path = architecture(family).published
+    return _named(path) if path else ()
+
+
+def _named(path: str) -> Any:
     module, _, name = path.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function
+    return getattr(importlib.import_module(module), name)
 
 
 class InputScaling:
@@ -155,7 +193,7 @@ def scale(x: Tensor, mean: Tensor, inverse_std: Tensor) -> Tensor:
 def state_arrays(network: nn.Module) -> dict[str, NDArray[Any]]:
     """The weights as float32 arrays for :func:`minescale.models.package.write_package`."""
     state = network.state_dict()
-    return {k: v.detach().cpu().numpy().astype(np.float32) for k, v in state.items() if _kept(k)}
+    return {k: v.detach().cpu().numpy().astype(np.float32) for k, v in state.items() if is_weight(k)}
 
 
 def load_weights(network: nn.Module, spec: ModelSpec, arrays: Mapping[str, NDArray[Any]]) -> nn.Module:
@@ -166,7 +204,7 @@ def load_weights(network: nn.Module, spec: ModelSpec, arrays: Mapping[str, NDArr
     ModelError
         where tensors are missing, of another shape, or not finite.
     """
-    expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if _kept(k)}
+    expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if is_weight(k)}
     wrong = _differences(expected, {k: v.shape for k, v in arrays.items()})
     if wrong:
         raise ModelError(
@@ -186,8 +224,8 @@ def channels_last(network: nn.Module) -> nn.Module:
     return network
 
 
-def _kept(name: str) -> bool:
-    """Counters of batches are no weights."""
+def is_weight(name: str) -> bool:
+    """Whether a tensor of a network is part of its package: counters of batches are no weights."""
     return "num_batches" not in name
 
 
@@ -206,7 +244,9 @@ class NetworkPredictor:
         self._net: Any = channels_last(network.eval().to(self._device))
         self._scaling = InputScaling(package.spec, self._device)
         self._stride = architecture(package.spec.family).stride
-        self._pixels = _GPU_PIXELS if self._device.type == "cuda" else _CPU_PIXELS
+        self._pixels = AT_ONCE_BYTES // find_family(package.spec.family).bytes_per_pixel(package.spec)
+        if self._device.type == "cuda":
+            self._pixels *= _GPU_SHARE
 
     @property
     def spec(self) -> ModelSpec:

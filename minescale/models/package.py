@@ -24,7 +24,7 @@ from minescale.types import physical_bands
 
 ITEM, WEIGHTS, CARD, METRICS, SCREEN = "model.json", "weights.safetensors", "model_card.md", "metrics", "screen"
 BUILTIN = Path(__file__).parent.parent / "packages"
-_PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")
+PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")
 _MAX_JSON = 4_000_000
 _CONVERT = (
     "convert it where you trust it: safetensors.torch.save_file(torch.load(path, weights_only=True), "
@@ -85,7 +85,7 @@ def load_package(ref: str | Path) -> ModelPackage:
     if isinstance(ref, str) and ref in list_packages():
         return _load(BUILTIN / ref)
     path = Path(ref).expanduser()
-    if path.suffix.lower() in _PICKLES:
+    if path.suffix.lower() in PICKLES:
         raise ModelError("pickled weights run code when they are opened", got=path, expected=WEIGHTS, fix=_CONVERT)
     if path.name == ITEM and path.is_file():
         path = path.parent
@@ -98,7 +98,7 @@ def load_package(ref: str | Path) -> ModelPackage:
 def _load(folder: Path, *, depth: int = 0) -> ModelPackage:
     item_path = folder / ITEM
     if not item_path.is_file():
-        pickles = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in _PICKLES]
+        pickles = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in PICKLES]
         if pickles:
             raise ModelError("folder holds pickled weights and no model.json", got=pickles[0], fix=_CONVERT)
         raise ModelError("model package lacks a file", got=folder, expected=ITEM)
@@ -153,7 +153,7 @@ def _checked(folder: Path, model: str, name: str, asset: Mapping[str, Any]) -> b
     inside = Path(relative)
     if inside.is_absolute() or ".." in inside.parts or ":" in relative or "\\" in relative or "\0" in relative:
         raise ModelError(f"model {model}: asset {name} lies outside its folder", got=href, expected=f"./{WEIGHTS}")
-    if inside.suffix.lower() in _PICKLES:
+    if inside.suffix.lower() in PICKLES:
         raise ModelError(
             f"model {model}: asset {name} is pickled, which runs code when opened",
             got=href,

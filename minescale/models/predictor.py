@@ -51,6 +51,8 @@ class ChipPredictor(Predictor, Protocol):
         """Probabilities (n, class) of whole chips, from reflectance float32 (n, channel, y, x)."""
         ...
 
+AT_ONCE_BYTES = 256 << 20
+"""Memory for the patches that go through a network at once on a CPU; more would not make it faster."""
 
 Factory = Callable[[ModelPackage, str], Predictor]
 """(package, device) -> predictor; device is ``cpu``, ``cuda`` or ``cuda:N``."""
@@ -72,6 +74,8 @@ class Family:
     """Upper estimate of the memory ``predict`` needs per pixel of a patch, beyond its input; without loading it."""
     engines: bool = False
     """Whether the factory takes the names of :data:`ENGINES` for devices and hands them on."""
+    together: bool = False
+    """Whether ``predict`` takes patches together, up to :data:`AT_ONCE_BYTES`, not one after the other."""
 
 
 def _unet_bytes(spec: ModelSpec) -> int:
@@ -90,7 +94,7 @@ def _pixel_bytes(spec: ModelSpec) -> int:
     return 4 * (2 * len(spec.bands) + 6)
 
 
-def _network_bytes(spec: ModelSpec) -> int:
+def _patchcnn_bytes(spec: ModelSpec) -> int:
     # Scaled input, the widest features with their workspace, logits and scores.
     width = int(spec.hyperparameters.get("width", 32))
     return 4 * (5 * len(spec.channels) + 3 * width + 6 * len(spec.classes))
@@ -101,13 +105,30 @@ def _feature_bytes(spec: ModelSpec) -> int:
     return 4 * (2 * len(spec.bands) + 8 + len(spec.hyperparameters.get("features", ())))
 
 
+def _segformer_bytes(spec: ModelSpec) -> int:
+    # At a quarter of the resolution: four copies of the first stage's widened features, or five of the decoder's.
+    size = str(spec.hyperparameters.get("size", "b0"))
+    first, decoder = (32 if size == "b0" else 64), (256 if size in {"b0", "b1"} else 768)
+    features = max(4 * 4 * first + 6 * first, 5 * decoder + 2 * first) // 16
+    return 4 * (5 * len(spec.channels) + features + 6 * len(spec.classes))
+
+
+def _resnet34_bytes(spec: ModelSpec) -> int:
+    # The enlarged input with its padded copy, and two of the first layer's 64 features at half the resolution.
+    input_px = int(spec.hyperparameters.get("input_px", 224))
+    area = (input_px / (spec.chip or input_px)) ** 2
+    return int(4 * (5 * len(spec.channels) + area * (4 * len(spec.channels) + 3 * 16) + 6 * len(spec.classes)))
+
+
 _NETWORK = "minescale.models.network:NetworkPredictor"
 _FAMILIES: dict[str, Family] = {
     "index": Family(factory="minescale.models.index:IndexPredictor", bytes_per_pixel=_index_bytes),
     "pixel": Family(factory="minescale.models.pixel:PixelPredictor", bytes_per_pixel=_pixel_bytes),
     "kmeans": Family(factory="minescale.models.kmeans:KMeansPredictor", bytes_per_pixel=_feature_bytes),
     "trees": Family(factory="minescale.models.trees:TreesPredictor", bytes_per_pixel=_feature_bytes),
-    "patchcnn": Family(factory=_NETWORK, bytes_per_pixel=_network_bytes),
+    "patchcnn": Family(factory=_NETWORK, bytes_per_pixel=_patchcnn_bytes, together=True),
+    "resnet34": Family(factory=_NETWORK, bytes_per_pixel=_resnet34_bytes, together=True),
+    "segformer": Family(factory=_NETWORK, bytes_per_pixel=_segformer_bytes, together=True),
     "unet": Family(factory="minescale.models.unet:UNetPredictor", bytes_per_pixel=_unet_bytes),
 }
 _CACHE: dict[tuple[str, str], Predictor] = {}
@@ -158,13 +179,13 @@ def load_predictor(package: ModelPackage, device: str = "auto") -> Predictor:
 
 def _in_engine(spec: ModelSpec, family: Family) -> Family:
     """The family, run in another engine than torch."""
-    from minescale.models.network import ARCHITECTURES
+    from minescale.models.network import architectures
 
-    if spec.family not in ARCHITECTURES:
+    if spec.family not in architectures():
         raise ModelError(
             f"model {spec.name} runs in no other engine",
             got=f"family {spec.family}",
-            expected=", ".join(sorted(ARCHITECTURES)),
+            expected=", ".join(architectures()),
             fix="--device cpu",
         )
     return replace(family, factory="minescale.models.engines:EnginePredictor")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from minescale.errors import ModelError
 from minescale.kernels.blend import add_window, hann_weights, normalise
-from minescale.models.predictor import Predictor, find_family
+from minescale.models.predictor import AT_ONCE_BYTES, Predictor, find_family
 from minescale.models.recalibration import recalibrate
 from minescale.models.spec import HALO_STEP, ModelSpec
 
@@ -192,7 +192,8 @@ def peak_bytes(spec: ModelSpec, tile_px: int, halo: int) -> int:
     tile_px : pixels per edge of the tile's core.
     halo : pixels of context on every side.
     """
-    per_pixel = find_family(spec.family).bytes_per_pixel(spec)
+    family = find_family(spec.family)
+    per_pixel = family.bytes_per_pixel(spec)
     core = tile_px * tile_px
     bands, classes = len(spec.channels), len(spec.classes)
     # The composite, the mask of pixels with data (with its temporaries) and the result.
@@ -204,5 +205,8 @@ def peak_bytes(spec: ModelSpec, tile_px: int, halo: int) -> int:
     patch = axis.patch**2
     group = min(len(axis.starts) ** 2, max(1, _BATCH_PIXELS // patch))
     sums = 0 if len(axis.starts) == 1 else 4 * (2 * core + axis.inner**2)
-    # Patches of a group are held as input and output; the network runs them one after the other.
-    return result + sums + patch * (group * 4 * (bands + classes) + per_pixel) + _FIXED_BYTES
+    # Patches of a group are held as input and output; the network runs them one by one or some together.
+    running = patch * per_pixel
+    if family.together:
+        running = max(running, min(group * patch * per_pixel, AT_ONCE_BYTES))
+    return result + sums + patch * group * 4 * (bands + classes) + running + _FIXED_BYTES

@@ -1,0 +1,223 @@
+"""What every family of networks must do: build, learn, come back from disk the same, draw maps, refuse bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from model_specs import SIX, unet_spec
+from test_windows import _MEASURE
+
+from minescale.errors import ModelError
+from minescale.models import predictor as registry
+from minescale.models.network import ARCHITECTURES, InputScaling, build_network, default_halo, state_arrays
+from minescale.models.package import WEIGHTS, ModelPackage, load_package, write_package
+from minescale.models.predictor import load_predictor
+from minescale.models.spec import ModelSpec
+from minescale.models.windows import predict_tile
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "unet": {"hyperparameters": {"width": 8, "depth": 2}},
+    "patchcnn": {"hyperparameters": {"width": 8}, "chip": 48},
+    "segformer": {"hyperparameters": {"size": "b0"}},
+    "resnet34": {"hyperparameters": {"input_px": 32, "outputs": 1}, "chip": 8},
+}
+
+
+def spec_of(family: str, **changes: Any) -> ModelSpec:
+    values = {"family": family, "task": ARCHITECTURES[family].task, **FAMILIES[family], **changes}
+    values["halo"] = default_halo(family, values["hyperparameters"], values.get("chip"))
+    values.setdefault("patch", max(160, 2 * values["halo"] + 64))
+    return unet_spec(**values)
+
+
+@pytest.fixture
+def package_of(tmp_path: Path) -> Callable[..., ModelPackage]:
+    """Builds packages with random weights that say something."""
+
+    def build(family: str, **changes: Any) -> ModelPackage:
+        spec = spec_of(family, **changes)
+        torch.manual_seed(7)
+        network = build_network(spec)
+        with torch.no_grad():
+            network.train()  # Norms take on the statistics of what they see, so that no logit overflows.
+            edge = spec.chip or 64
+            for _ in range(20):
+                x = torch.randn(8, len(spec.channels), edge, edge)
+                network.chip(x) if spec.task == "chips" else network(x)
+        return write_package(
+            tmp_path / f"{family}-{len(list(tmp_path.iterdir()))}", spec, state_arrays(network), "c", {}
+        )
+
+    return build
+
+
+def toy(spec: ModelSpec, n: int, seed: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    """Reflectance (n, band, 64, 64) or chips, and the class: bright in the second band or not."""
+    edge = spec.chip or 64
+    generator = torch.Generator().manual_seed(seed)
+    x = 0.1 + 0.02 * torch.rand((n, len(spec.channels), edge, edge), generator=generator)
+    if spec.task == "chips":
+        y = torch.arange(n) % 2
+        x[:, 1] += 0.08 * y[:, None, None]
+        return x, y
+    y = torch.zeros(n, edge, edge, dtype=torch.long)
+    y[:, : edge // 2, edge // 4 :] = 1
+    x[:, 1] += 0.08 * y
+    return x, y
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_few_steps_lower_the_loss(family: str) -> None:
+    spec = spec_of(family)
+    torch.manual_seed(1)
+    network: Any = build_network(spec)
+    forward = network.chip if spec.task == "chips" else network
+    x, y = toy(spec, 8)
+    scaled = InputScaling(spec)(x)
+    optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=3e-3)
+    losses = []
+    for _ in range(9):
+        optimiser.zero_grad()
+        loss = F.cross_entropy(forward(scaled), y)
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
+    assert min(losses[-3:]) < 0.8 * losses[0], losses
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_saved_and_loaded_it_is_the_same_to_the_bit(
+    family: str, package_of: Callable[..., ModelPackage], landscape: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = package_of(family)
+    predictor = load_predictor(package, "cpu")
+    again = load_package(package.path)
+    assert again.digest == package.digest
+    image = landscape[:, :64, :64] * np.float32(1e-4)
+    first = predictor.predict(image[np.newaxis])
+    assert first.shape == (1, 2, 64, 64)
+    np.testing.assert_allclose(first.sum(axis=1), 1, atol=1e-6)
+    monkeypatch.setattr(registry, "_CACHE", {})
+    second = load_predictor(again, "cpu")
+    assert second is not predictor
+    assert np.array_equal(second.predict(image[np.newaxis]), first)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_draws_a_map_of_any_size(
+    family: str, package_of: Callable[..., ModelPackage], landscape: np.ndarray
+) -> None:
+    package = package_of(family)
+    predictor, halo = load_predictor(package, "cpu"), package.spec.halo
+    image = landscape[:, : 2 * halo + 50, : 2 * halo + 61].copy()
+    image[:, halo : halo + 5, halo : halo + 9] = 0
+    score = predict_tile(predictor, image, halo)
+    assert score.shape == (50, 61)
+    assert np.isnan(score[:5, :9]).all()
+    assert np.isfinite(score[5:]).all()
+    assert 0 <= np.nanmin(score) < np.nanmax(score) <= 1
+    if package.spec.task == "chips":
+        chips = landscape[:, : package.spec.chip, : package.spec.chip] * np.float32(1e-4)
+        assert predictor.classify(chips[np.newaxis]).shape == (1, 2)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_does_not_fit_is_refused(family: str, package_of: Callable[..., ModelPackage], tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="unknown hyperparameter"):
+        build_network(spec_of(family).replace(hyperparameters={"sise": "b0"}))
+    other = "chips" if ARCHITECTURES[family].task == "pixels" else "pixels"
+    with pytest.raises(ModelError, match=f"a {family} is of"):
+        build_network(spec_of(family).replace(task=other, chip=48 if other == "chips" else None))
+    package = package_of(family)
+    with pytest.raises(ModelError, match="composite does not fit"):
+        predict_tile(load_predictor(package, "cpu"), np.ones((5, 400, 400), np.uint16), package.spec.halo)
+    arrays = package.weights()
+    name = sorted(arrays)[0]
+    for changed, message in (
+        ({k: v for k, v in arrays.items() if k != name}, f"{name}: absent"),
+        ({**arrays, name: np.full_like(arrays[name], np.nan)}, "not all finite"),
+        ({**arrays, "more": np.zeros(3, np.float32)}, "more: .* for nothing"),
+    ):
+        folder = tmp_path / f"changed-{len(list(tmp_path.iterdir()))}"
+        with pytest.raises(ModelError, match=message):
+            load_predictor(write_package(folder, package.spec, changed, "c", {}), "cpu")
+    damaged = bytearray((package.path / WEIGHTS).read_bytes())
+    damaged[-1] ^= 1
+    (package.path / WEIGHTS).write_bytes(damaged)
+    with pytest.raises(ModelError, match="does not match its checksum"):
+        load_package(package.path)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "message"),
+    [
+        ("segformer", {"size": "b6"}, "got: b6"),
+        ("segformer", {"drop_path": 1.0}, "drop_path 1.0"),
+        ("resnet34", {"input_px": 100}, "multiple of 32"),
+        ("resnet34", {"dropout": 1.5}, "dropout"),
+        ("resnet34", {"outputs": 3}, "outputs of resnet34"),
+    ],
+)
+def test_options_out_of_range_are_refused(family: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        build_network(spec_of(family).replace(hyperparameters=options))
+
+
+def test_maps_of_chips_agree_where_features_share_their_ground(landscape: np.ndarray) -> None:
+    """resnet34 enlarging by 4: features lie 8 pixels apart, as the origins of patches do, and the halo is enough."""
+    spec = spec_of("resnet34")
+    torch.manual_seed(3)
+    network, halo = build_network(spec), spec.halo
+    assert halo == 128
+    x = InputScaling(spec)(torch.from_numpy(landscape[None, :, :288, :288] * np.float32(1e-4)))
+    with torch.inference_mode():
+        network.train()(x[:, :, :64, :64])
+        network.eval()
+        whole = network(x)
+        part = network(x[:, :, 8:280, 16:])
+    inside = whole[:, :, 8 + halo : 280 - halo, 16 + halo : 288 - halo].softmax(dim=1)
+    assert inside.shape[2:] == (16, 16)
+    torch.testing.assert_close(part[:, :, halo:-halo, halo:-halo].softmax(dim=1), inside, atol=1e-4, rtol=0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the peak memory that Linux keeps per process")
+@pytest.mark.parametrize(
+    ("family", "changes", "size"),
+    [
+        ("patchcnn", {"patch": 256, "hyperparameters": {"width": 32}}, 512),
+        ("segformer", {"patch": 384}, 256),
+        ("resnet34", {"patch": 320}, 64),
+    ],
+)
+def test_memory_stays_below_the_estimate(
+    package_of: Callable[..., ModelPackage], family: str, changes: dict[str, Any], size: int
+) -> None:
+    package = package_of(family, **changes)
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, str(package.path), str(size)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    measured = json.loads(done.stdout)
+    assert 0.15 * measured["estimate"] < measured["used"] <= measured["estimate"], measured
+
+
+@pytest.mark.parametrize("bands", [("red", "green", "blue"), SIX])
+def test_any_number_of_bands(bands: tuple[str, ...]) -> None:
+    for family in FAMILIES:
+        spec = spec_of(family, bands=bands, mean=None, std=None)
+        x = torch.zeros(1, len(bands), spec.chip or 64, spec.chip or 64)
+        assert build_network(spec).eval()(x).shape[1] == 2
