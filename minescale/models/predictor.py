@@ -51,6 +51,7 @@ class ChipPredictor(Predictor, Protocol):
         """Probabilities (n, class) of whole chips, from reflectance float32 (n, channel, y, x)."""
         ...
 
+
 AT_ONCE_BYTES = 256 << 20
 """Memory for the patches that go through a network at once on a CPU; more would not make it faster."""
 
