@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 
 from minescale.errors import UsageError
+from minescale.evaluation.area import area_estimate
 from minescale.evaluation.baselines import best_single_index, metadata_only
 from minescale.evaluation.figures import SPECIFICITIES, bootstrap, curves, draws_by_site, headline, histogram, plain
+from minescale.evaluation.multiclass import score_classes
+from minescale.evaluation.objects import score_objects
 from minescale.evaluation.reliability import predictive_values, reliability
 from minescale.evaluation.scored import Scored, score_dataset
 from minescale.evaluation.skill import reasons_against, warnings_about
 from minescale.evaluation.strata import false_alarms, tables
-from minescale.evaluation.tally import Tally, tally
+from minescale.evaluation.tally import Counts, Tally, tally
+from minescale.kernels.ranking import ratios
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.units import as_reflectance
 from minescale.models.package import ModelPackage, load_package
@@ -173,6 +177,10 @@ def judge(
         "undefined": _undefined(positives.sum(), negatives.sum(), counted.unit),
         "by": tables(counted, cut_at),
         "false_alarms": false_alarms(counted, cut_at),
+        "macro": _macro(counts) if counted.unit == "pixel" else None,
+        "objects": score_objects(scored, cut_at),
+        "classes": score_classes(scored),
+        "area": _area(counted, counts.sum(axis=0), intervals, dataset.resolution_m),
         **curves(counted.levels, positives, negatives),
         "histogram": histogram(counted.levels, positives, negatives),
     }
@@ -247,6 +255,43 @@ def _calibration(scored: Scored, counted: Tally) -> dict[str, Any]:
         before = tally(scored, raw=True)
         found["before"] = reliability(before.levels, *before.totals())
     return found
+
+
+def _macro(counts: Counts) -> dict[str, Any]:
+    """Mean over samples that hold mining, each of which counts alike; ``n`` of them."""
+    tp, fp, fn, tn = counts[counts[:, 0] + counts[:, 2] > 0].T
+    found = ratios(tp, fp, fn, tn)
+    # A sample in which nothing is called has no precision: nothing of it was right.
+    means = (
+        {name: np.nan_to_num(found[name]).mean() for name in ("precision", "recall", "f1", "iou")} if len(tp) else {}
+    )
+    return {"n": len(tp), **plain(means)}
+
+
+def _area(
+    counted: Tally,
+    counts: Counts,
+    intervals: Mapping[str, tuple[float, float] | None],
+    resolution: float | None,
+) -> dict[str, Any]:
+    """Share of mining in the set, mapped and true, and how far a map's count of hectares would be off."""
+    tp, fp, fn, tn = (float(v) for v in counts)
+    total = tp + fp + fn + tn
+    mapped = (tp + fp) / total
+    estimate = area_estimate([[tp, fp], [fn, tn]], [tp + fp, fn + tn])
+    pixels = counted.unit == "pixel"
+    pair = intervals.get("prevalence") if pixels else estimate.interval(0)
+    hectares = total * resolution**2 / 1e4 if pixels and resolution else None
+    return {
+        "mapped_share": mapped,
+        "share": float(estimate.share[0]),
+        "interval": None if pair is None or np.isnan(pair).any() else list(pair),
+        "bias": mapped / float(estimate.share[0]) if estimate.share[0] > 0 else None,
+        "hectares": hectares,
+        "note": "interval over sites: neighbouring pixels are not independent"
+        if pixels
+        else "interval as if chips were drawn at random",
+    }
 
 
 def _undefined(positives: np.float64, negatives: np.float64, unit: str) -> dict[str, str]:
