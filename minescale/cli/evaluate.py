@@ -24,7 +24,7 @@ from minescale.cli.params import echo_json, json_option, verbose_option
     help="Part on which the best single index is chosen; default: train, where a split is given.",
 )
 @click.option("--threshold", type=float, metavar="T", help="Decision threshold; default: the model's.")
-@click.option("--out", "-o", metavar="DIR", help="Folder for evaluation.json and confusion.json.")
+@click.option("--out", "-o", metavar="DIR", help="Write evaluation.json, confusion.json, report.html and pictures.")
 @click.option("--overwrite", is_flag=True, help="Replace an evaluation in DIR.")
 @click.option("--bootstrap", type=int, default=200, show_default=True, metavar="N", help="Resamples of sites; 0: none.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the resamples.")
@@ -89,7 +89,7 @@ def evaluate(
         factor=factor,
     )
     if out is not None:
-        write_evaluation(made, out, overwrite=overwrite)
+        write_evaluation(made, out, audit=found, overwrite=overwrite)
     figures = made.to_dict()
     if as_json:
         echo_json(figures)

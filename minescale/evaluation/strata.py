@@ -17,9 +17,9 @@ COLUMNS = ("site", "country", "continent", "kind")
 def tables(tally: Tally, threshold: float) -> dict[str, list[dict[str, Any]]]:
     """Per column of :data:`COLUMNS` that the set has, a row per value: samples, counts, figures, intervals.
 
-    A value that is missing counts as ``unknown``. Intervals are Wilson's, of recall and of the false-positive rate, and
-    of chips alone: pixels of one sample are not independent of each other. A figure that needs a class which the row
-    lacks is None.
+    A value that is missing counts as ``unknown``, a missing ``kind`` of a sample with mining as ``mining``. Intervals
+    are Wilson's, of recall and of the false-positive rate, and of chips alone: pixels of one sample are not independent
+    of each other. A figure that needs a class which the row lacks is None.
     """
     counts = tally.confusion(threshold)
     return {name: _table(tally, counts, name) for name in COLUMNS if name in tally.samples}
@@ -45,6 +45,8 @@ def false_alarms(tally: Tally, threshold: float) -> list[dict[str, Any]]:
 
 def _table(tally: Tally, counts: np.ndarray, column: str) -> list[dict[str, Any]]:
     values = tally.samples[column]
+    if column == "kind":  # says what a negative is
+        values = values.astype(object).where(values.notna() | ~tally.holds(), "mining")
     names = values.astype(object).where(values.notna(), "unknown").astype(str)
     code, groups = pd.factorize(names, sort=True)
     member = np.zeros((len(groups), len(code)))
@@ -62,7 +64,7 @@ def _table(tally: Tally, counts: np.ndarray, column: str) -> list[dict[str, Any]
         row["false_positive_rate"] = 1 - float(found["specificity"][k]) if negative else None
         for name in ("precision", "f1", "iou"):
             value = float(found[name][k])
-            row[name] = value if positive and not np.isnan(value) else None
+            row[name] = value if positive and negative and not np.isnan(value) else None
         row["auc"] = float(auc[k]) if positive and negative else None
         if tally.unit == "chip":
             for name, there in (("recall", positive), ("false_positive_rate", negative)):
