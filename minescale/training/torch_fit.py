@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from minescale.engine.heap import keeping_all
 from minescale.errors import ModelError
 from minescale.labels.sets.dataset import Dataset
 from minescale.models.network import architecture, build_network, state_arrays
@@ -101,7 +102,8 @@ def fit_torch(
         if world.first:
             begin()
         world.wait()
-        history = loop.run(resume=resume)
+        with keeping_all():
+            history = loop.run(resume=resume)
         return _fitted(loop, history, counts, out) if world.first else None
 
 
