@@ -68,4 +68,12 @@ def spec_of(bands: tuple[str, ...] = SIX) -> ModelSpec:
 
 def config(family: str, seed: int = 0, **hyperparameters: Any) -> SimpleNamespace:
     """What a training configuration offers to models of the table."""
-    return SimpleNamespace(name=f"tiny-{family}", family=family, seed=seed, hyperparameters=hyperparameters)
+    return SimpleNamespace(
+        name=f"tiny-{family}",
+        family=family,
+        seed=seed,
+        hyperparameters=hyperparameters,
+        target="",
+        resolution=None,
+        description="",
+    )

@@ -57,18 +57,18 @@ def test_only_bands_that_features_read_are_kept() -> None:
 
 def test_the_same_seed_draws_the_same_pixels_whatever_else_is_there() -> None:
     dataset, sampling = make(4), Sampling(features=SIX, samples_per_image=50)
-    whole = sample_table(dataset, SIX, spec_of(), sampling, seed=3)
-    alone = sample_table(dataset.subset([2]), SIX, spec_of(), sampling, seed=3)
+    whole = sample_table(dataset, SIX, spec_of(), sampling, seed=3, target=1)
+    alone = sample_table(dataset.subset([2]), SIX, spec_of(), sampling, seed=3, target=1)
     np.testing.assert_array_equal(whole.x[whole.group == 2], alone.x)
     assert whole.groups == tuple(f"place {k}" for k in range(4))
     assert np.bincount(whole.group).tolist() == [50] * 4
-    other = sample_table(dataset, SIX, spec_of(), sampling, seed=4)
+    other = sample_table(dataset, SIX, spec_of(), sampling, seed=4, target=1)
     assert (other.x != whole.x).any()
 
 
 def test_a_percentage_of_usable_pixels_is_taken() -> None:
     sampling = Sampling(percent=10, samples_per_image=10_000)
-    table = sample_table(make(2), SIX, spec_of(), sampling)
+    table = sample_table(make(2), SIX, spec_of(), sampling, target=1)
     usable = 40 * 40 - 40 - 9
     assert np.bincount(table.group).tolist() == [int(np.ceil(usable / 10))] * 2
     assert np.isfinite(table.x).all()
@@ -76,7 +76,7 @@ def test_a_percentage_of_usable_pixels_is_taken() -> None:
 
 
 def test_balance_takes_as_many_of_either_side() -> None:
-    table = sample_table(make(3), SIX, spec_of(), Sampling(balance=True, samples_per_image=60))
+    table = sample_table(make(3), SIX, spec_of(), Sampling(balance=True, samples_per_image=60), target=1)
     assert table.inside.sum() == 90
     assert len(table) == 180
 
@@ -100,19 +100,19 @@ def test_distances_are_those_to_the_other_side() -> None:
 
 def test_distances_are_cut_and_pixels_near_an_edge_left_out() -> None:
     dataset = make(2)
-    table = sample_table(dataset, SIX, spec_of(), Sampling(buffer_m=20, clip_m=60), distances=True)
+    table = sample_table(dataset, SIX, spec_of(), Sampling(buffer_m=20, clip_m=60), distances=True, target=1)
     assert table.distance is not None
     assert np.abs(table.distance).min() >= 20
     assert table.distance.max() == 60
     assert ((table.distance < 0) == table.inside).all()
-    every = sample_table(dataset, SIX, spec_of(), Sampling(), distances=True)
+    every = sample_table(dataset, SIX, spec_of(), Sampling(), distances=True, target=1)
     assert every.distance is not None
     assert len(table) == (np.abs(every.distance) >= 20).sum()
 
 
 def test_patches_average_pixels_and_labels() -> None:
     dataset = make(1, size=42)
-    table = sample_table(dataset, SIX, spec_of(), Sampling(patch=4, samples_per_image=10_000))
+    table = sample_table(dataset, SIX, spec_of(), Sampling(patch=4, samples_per_image=10_000), target=1)
     image, mask = dataset.reader.image(0), dataset.reader.mask(0)
     assert mask is not None
     first = image[:, 4:8, :4].reshape(6, -1).mean(axis=1)
@@ -125,30 +125,30 @@ def test_patches_average_pixels_and_labels() -> None:
 
 def test_a_sample_labelled_whole_lends_its_label_to_its_middle() -> None:
     dataset = make(5, masked=False)
-    middle = sample_table(dataset, SIX, spec_of(), Sampling())
+    middle = sample_table(dataset, SIX, spec_of(), Sampling(), target=1)
     assert len(middle) == 5
     np.testing.assert_array_equal(middle.inside, dataset.samples["label"] == 1)
     image = dataset.reader.image(0)
     assert (middle.x[0] * 1e4).round().tolist() in image[:, 19:20, 19:20].reshape(6, -1).T.tolist()
-    whole = sample_table(dataset, SIX, spec_of(), Sampling(centre=0, samples_per_image=10_000))
+    whole = sample_table(dataset, SIX, spec_of(), Sampling(centre=0, samples_per_image=10_000), target=1)
     assert len(whole) == 5 * (40 * 40 - 40)
     with pytest.raises(UsageError, match="no distance to an edge"):
-        sample_table(dataset, SIX, spec_of(), Sampling(), distances=True)
+        sample_table(dataset, SIX, spec_of(), Sampling(), distances=True, target=1)
 
 
 def test_one_place_is_grouped_by_image() -> None:
     dataset = make(3)
     dataset = replace(dataset, samples=dataset.samples.assign(site="one"))
-    assert sample_table(dataset, SIX, spec_of(), Sampling()).groups == ("i0", "i1", "i2")
+    assert sample_table(dataset, SIX, spec_of(), Sampling(), target=1).groups == ("i0", "i1", "i2")
 
 
 def test_nothing_to_sample_is_an_error() -> None:
     dataset = make(2)
     empty = replace(dataset, reader=ArrayReader(np.zeros((2, 6, 8, 8), np.uint16), np.zeros((2, 8, 8), np.uint8)))
     with pytest.raises(UsageError, match="no pixel of pits"):
-        sample_table(empty, SIX, spec_of(), Sampling())
+        sample_table(empty, SIX, spec_of(), Sampling(), target=1)
     with pytest.raises(UsageError, match="known size"):
-        sample_table(replace(dataset, resolution_m=None), SIX, spec_of(), Sampling(), distances=True)
+        sample_table(replace(dataset, resolution_m=None), SIX, spec_of(), Sampling(), distances=True, target=1)
 
 
 def test_columns_without_a_value_count_as_average() -> None:

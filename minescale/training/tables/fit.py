@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +22,7 @@ from minescale.training.tables.forests import fit_trees
 from minescale.training.tables.linear import fit_linear
 from minescale.training.tables.perceptron import fit_perceptron
 from minescale.training.tables.settings import OPTIONS, Settings, TableConfig, settings_of
-from minescale.training.tables.table import PixelTable, sample_table, target_value
+from minescale.training.tables.table import PixelTable, pixel_size, sample_table, target_value
 
 TABLE_FAMILIES: tuple[str, ...] = tuple(OPTIONS)
 _ON_DISTANCE = ("lasso", "elastic_net")
@@ -50,16 +51,25 @@ def fit_table(train: Dataset, val: Dataset, config: TableConfig, out: Path) -> F
     for part in (train, val):
         if part.units != REFLECTANCE:
             raise UsageError(f"{part.name} is not reflectance x 1e4", got=part.units, fix="as_reflectance")
-    draft = _draft(train, config, settings)
+    if config.resolution is not None:
+        train, val = (replace(part, resolution_m=config.resolution) for part in (train, val))
+    target = target_value(train, config.target)
+    draft = _draft(train, config, settings, target)
     names, equal = distinct(feature_names(settings.sampling.features, draft), draft)
     supervised = config.family != "kmeans"
     distances = config.family in _ON_DISTANCE
-    table = sample_table(
-        train, names, draft, settings.sampling, seed=config.seed, distances=distances, labelled=supervised
+    sample = partial(
+        sample_table,
+        features=names,
+        spec=draft,
+        sampling=settings.sampling,
+        target=target,
+        seed=config.seed,
+        distances=distances,
+        labelled=supervised,
     )
-    held_out = None
-    if supervised:
-        held_out = sample_table(val, names, draft, settings.sampling, seed=config.seed, distances=distances)
+    table = sample(train)
+    held_out = sample(val) if supervised else None
     fitted = _fit(config, settings, draft, table, held_out, out)
     sampling = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(settings.sampling).items()}
     described: dict[str, Any] = {
@@ -88,13 +98,10 @@ def _fit(
     return fit_linear(table, held_out, draft, config.family, settings, config.seed, out)
 
 
-def _draft(train: Dataset, config: TableConfig, settings: Settings) -> ModelSpec:
+def _draft(train: Dataset, config: TableConfig, settings: Settings, target: int) -> ModelSpec:
     """The specification but for what the fit decides: family, features, and for linear models the bands."""
-    if train.resolution_m is None:
-        raise UsageError(f"pixels of {train.name} have no known size", expected="resolution_m")
-    target = train.classes.names[target_value(train, settings.sampling.target)]
     names = train.classes.names
-    resolution = train.resolution_m * settings.sampling.patch
+    resolution = pixel_size(train) * settings.sampling.patch
     return ModelSpec(
         name=config.name,
         version="0.1.0",
@@ -102,11 +109,12 @@ def _draft(train: Dataset, config: TableConfig, settings: Settings) -> ModelSpec
         bands=train.bands,
         resolution=resolution,
         resolutions=trained_range(resolution),
-        classes=names if len(names) == 2 else ("other", target),
-        target=target,
+        classes=names if len(names) == 2 else ("other", names[target]),
+        target=names[target],
         threshold=0.5,
         training={"dataset": train.name},
         licence=train.licence,
+        description=config.description,
     )
 
 

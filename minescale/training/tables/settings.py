@@ -63,6 +63,12 @@ class TableConfig(Protocol):
     def seed(self) -> int: ...
     @property
     def hyperparameters(self) -> Mapping[str, Any]: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def resolution(self) -> float | None: ...
+    @property
+    def description(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +78,6 @@ class Sampling:
     features: tuple[str, ...] = ("bands", "pairs")
     """Any of ``bands``, ``indices`` (the named ones that the bands allow), ``pairs`` (all normalised differences), and
     single features as :mod:`minescale.models.features` takes them."""
-    target: str = ""
-    """The class to be found; empty: the set's one class of mining."""
     samples_per_image: int = 2000
     """At most so many pixels of an image."""
     percent: float = 100.0

@@ -77,9 +77,24 @@ def target_value(dataset: Dataset, name: str = "") -> int:
             f"which class of {dataset.name} is to be found?",
             got=", ".join(dataset.classes.names),
             expected="one class of mining",
-            fix="hyperparameter target: the name of a class",
+            fix="target: the name of a class",
         )
     return mining[0]
+
+
+def pixel_size(dataset: Dataset) -> float:
+    """Edge of the set's pixels in metres.
+
+    Raises
+    ------
+    UsageError
+        where the set does not tell.
+    """
+    if dataset.resolution_m is None:
+        raise UsageError(
+            f"pixels of {dataset.name} have no known size", expected="resolution_m", fix="resolution: metres"
+        )
+    return dataset.resolution_m
 
 
 def sample_table(
@@ -88,6 +103,7 @@ def sample_table(
     spec: ModelSpec,
     sampling: Sampling,
     *,
+    target: int | None,
     seed: int = 0,
     distances: bool = False,
     labelled: bool = True,
@@ -100,6 +116,7 @@ def sample_table(
     Parameters
     ----------
     dataset : reflectance x 1e4 in the bands of ``spec`` (see :func:`minescale.labels.sets.units.as_reflectance`).
+    target : class value that is to be found; None: labels are not looked at.
     distances : measure distances to the target's edge.
     labelled : leave out pixels without a label.
 
@@ -108,7 +125,6 @@ def sample_table(
     UsageError
         where no pixel is left, or distances are asked of samples that are labelled whole.
     """
-    target = target_value(dataset, sampling.target) if labelled or sampling.target or _one_class(dataset) else None
     measured = distances or sampling.buffer_m > 0
     ids = dataset.samples["id"].astype(str).tolist()
     named = _groups(dataset)
@@ -148,10 +164,6 @@ def sample_table(
     )
 
 
-def _one_class(dataset: Dataset) -> bool:
-    return len(mining_values(dataset.classes)) == 1
-
-
 def _groups(dataset: Dataset) -> list[str]:
     """Name of each sample's group: its site, or where there is one site only, the image it was made of."""
     sites = dataset.samples["site"].astype(str)
@@ -166,11 +178,7 @@ def _maps(
     share = _share(dataset, row, (int(image.shape[1]), int(image.shape[2])), target, sampling.centre, measured)
     distance = None
     if measured:
-        if dataset.resolution_m is None:
-            raise UsageError(
-                f"pixels of {dataset.name} have no known size, so there are no distances", expected="resolution_m"
-            )
-        distance = mask_distance(share, dataset.resolution_m)
+        distance = mask_distance(share, pixel_size(dataset))
     k = sampling.patch
     if k == 1:
         return image, share, distance
