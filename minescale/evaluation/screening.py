@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minescale.errors import ModelError, UsageError
-from minescale.evaluation.scored import score_image
+from minescale.evaluation.scored import positive_values, score_image
 from minescale.kernels.resample import block_mean
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.units import as_reflectance
@@ -85,7 +85,7 @@ def tile_scores(
 
     Parameters
     ----------
-    mine : names of classes that are mines; default: the model's target, or the only class but the first.
+    mine : names of classes that are mines; default: the model's target, else every class of mining.
     tile_m : edge of a fine tile in metres.
     factor : see :func:`minescale.labels.sets.units.as_reflectance`.
 
@@ -98,7 +98,7 @@ def tile_scores(
     """
     spec = predictor.spec
     blocks, cell = _ratio(dataset, spec.resolution, tile_m)
-    values = _mine_values(dataset, spec.target, mine)
+    values = [dataset.classes.value(name) for name in mine] or positive_values(spec, dataset.classes)
     images = as_reflectance(dataset, spec.channels, factor=factor)
     pixel_ha = float(dataset.resolution_m or 0) ** 2 / 1e4
     codes, hectares, sites, unseen = [], [], [], 0
@@ -208,19 +208,6 @@ def _ratio(dataset: Dataset, resolution: float, tile_m: float) -> tuple[int, int
             "tiles are smaller than a pixel of the model", got=tile_m, expected=f"{resolution:g} m or more"
         )
     return blocks, cell
-
-
-def _mine_values(dataset: Dataset, target: str, mine: Sequence[str]) -> list[int]:
-    names = dataset.classes.names
-    if mine:
-        return [dataset.classes.value(name) for name in mine]
-    if target in names:
-        return [names.index(target)]
-    if len(names) == 2:
-        return [1]
-    raise UsageError(
-        f"which classes of {dataset.name} are mines?", got=", ".join(names), expected=target, fix="mine=, --mine"
-    )
 
 
 def _whole_blocks(

@@ -53,6 +53,7 @@ _ARCHITECTURES = {
     "patchcnn": "Residual patch classifier",
     "pixel": "Per-pixel linear model",
     "trees": "Decision trees on pixels",
+    "two_stage": "Segmenter and classifier",
     "unet": "U-Net",
 }
 

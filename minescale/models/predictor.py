@@ -121,6 +121,11 @@ def _resnet34_bytes(spec: ModelSpec) -> int:
     return int(4 * (5 * len(spec.channels) + area * (4 * len(spec.channels) + 3 * 16) + 6 * len(spec.classes)))
 
 
+def _two_stage_bytes(spec: ModelSpec) -> int:
+    # The larger of two networks as wide as ours get, a class map, labels, and the image once more for each stage.
+    return 4 * (8 * len(spec.channels) + 3 * 64 + 6 * 8 + 4)
+
+
 _NETWORK = "minescale.models.network:NetworkPredictor"
 _FAMILIES: dict[str, Family] = {
     "index": Family(factory="minescale.models.index:IndexPredictor", bytes_per_pixel=_index_bytes),
@@ -130,10 +135,13 @@ _FAMILIES: dict[str, Family] = {
     "patchcnn": Family(factory=_NETWORK, bytes_per_pixel=_patchcnn_bytes, together=True),
     "resnet34": Family(factory=_NETWORK, bytes_per_pixel=_resnet34_bytes, together=True),
     "segformer": Family(factory=_NETWORK, bytes_per_pixel=_segformer_bytes, together=True),
+    "two_stage": Family(
+        factory="minescale.models.cascade:TwoStagePredictor", bytes_per_pixel=_two_stage_bytes, engines=True
+    ),
     "unet": Family(factory="minescale.models.unet:UNetPredictor", bytes_per_pixel=_unet_bytes),
 }
 _CACHE: dict[tuple[str, str], Predictor] = {}
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()  # a model may load others
 
 
 def register_family(name: str, family: Family) -> None:

@@ -181,8 +181,8 @@ def test_sets_that_do_not_fit_are_refused(package: ModelPackage, sites: Dataset)
     with pytest.raises(UsageError, match="no masks"):
         tile_scores(predictor, replace(few, reader=ArrayReader(sites.reader.images)))  # type: ignore[attr-defined]
     three = replace(few, classes=ClassMap(("forest", "pit", "pond")))
-    with pytest.raises(UsageError, match="which classes"):
-        tile_scores(predictor, three)
+    with pytest.raises(UsageError, match="unknown class"):
+        tile_scores(predictor, three, mine=("quarry",))
     assert len(tile_scores(predictor, three, mine=("pit", "pond")).codes) == 2
     empty = replace(few, reader=ArrayReader(np.zeros((2, 2, 50, 50), np.uint16), np.zeros((2, 50, 50), np.uint8)))
     with pytest.raises(UsageError, match="no pixel with data"):

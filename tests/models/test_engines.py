@@ -30,6 +30,10 @@ FAMILIES = {
     "unet": {"halo": 16, "patch": 64, "hyperparameters": {"width": 8, "depth": 2, "logarithm": True}, "clip": 0.3},
     "patchcnn": {"task": "chips", "chip": 32, "halo": 48, "patch": 160, "hyperparameters": {"width": 8}},
 }
+LARGE = {
+    "segformer": {"halo": 64, "patch": 192, "hyperparameters": {}},
+    "resnet34": {"task": "chips", "chip": 32, "halo": 64, "patch": 192, "hyperparameters": {"input_px": 64}},
+}
 
 
 def random_package(folder: Path, family: str, **changes: object) -> ModelPackage:
@@ -37,7 +41,7 @@ def random_package(folder: Path, family: str, **changes: object) -> ModelPackage
 
     from minescale.models.network import build_network, state_arrays
 
-    spec = unet_spec(**{"family": family, **FAMILIES[family], **changes})
+    spec = unet_spec(**{"family": family, **(FAMILIES | LARGE)[family], **changes})
     torch.manual_seed(7)
     network = build_network(spec)
     for module in network.modules():
@@ -83,6 +87,24 @@ def test_probabilities_are_those_of_torch(packages: dict[str, ModelPackage], fam
         assert got.dtype == np.float32
         assert np.ptp(got[:, 0]) > 0.05, "a flat map would agree with anything flat"
         np.testing.assert_allclose(got, ours.predict(batch), atol=1e-4)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("family", LARGE)
+def test_large_networks_agree_too(cache: Path, tmp_path: Path, family: str) -> None:
+    """Exports of these take half a minute each."""
+    pytest.importorskip("transformers", reason="minescale[train] is not installed")
+    package = random_package(tmp_path / family, family)
+    ours = load_predictor(package, "cpu")
+    for engine in ENGINES:
+        theirs = load_predictor(package, engine)
+        for shape in ((1, 64, 96), (5, 64, 64)):
+            batch = images(package.spec, *shape)
+            np.testing.assert_allclose(theirs.predict(batch), ours.predict(batch), atol=1e-4)
+        if package.spec.task == "chips":
+            chips = images(package.spec, 5, 32, 32)
+            np.testing.assert_allclose(theirs.classify(chips), ours.classify(chips), atol=1e-4)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

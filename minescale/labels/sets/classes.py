@@ -88,3 +88,21 @@ THREE_CLASS = ClassMap(("background", "cloud", "mining"), ("#440154", "#21918c",
 """The first seed's labels; colours are matplotlib's viridis at 0, 1/2 and 1."""
 ASGM = ClassMap(("background", "asgm", "hauling road", "hut"), ("#440154", "#fde725", "#35b779", "#31688e"))
 """Artisanal and small-scale gold mining as the fifth seed delineates it."""
+LOVEDA = ClassMap(
+    ("background", "building", "road", "water", "barren", "forest", "agricultural"),
+    ("#ffffff", "#ff0000", "#ffff00", "#0000ff", "#9f81b7", "#00ff00", "#ffc380"),
+)
+"""Land cover of LoveDA (Wang et al. 2021, arXiv:2110.08733), after :func:`from_loveda`."""
+
+
+def from_loveda(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """LoveDA's own rasters, 0 = ignore and classes 1 to 7, to the values of :data:`LOVEDA`, any shape.
+
+    Raises
+    ------
+    UsageError
+        for any other value.
+    """
+    shifted = np.where(label == 0, IGNORE, label.astype(np.int16) - 1).astype(np.uint8)
+    LOVEDA.check(shifted, "a label raster of LoveDA, once 0 became 255 and the others one less,")
+    return shifted
