@@ -53,7 +53,8 @@ def best_single_index(
     Parameters
     ----------
     dataset : as reflectance x 1e4, all of its bands.
-    counted : the set's units that were scored: the same are compared here.
+    counted : the set's samples that were scored: the same are compared here, but for pixels where any of the set's
+        bands has no data.
     positive : class values that count as mining.
     reference : other samples with the same bands, as reflectance x 1e4; None: there are none.
 

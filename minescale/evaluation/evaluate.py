@@ -172,7 +172,7 @@ def judge(
         },
         "no_skill": bool(reasons),
         "no_skill_reasons": reasons,
-        "warnings": warnings_about(metadata),
+        "warnings": warnings_about(metadata, dataset.resolution_m, spec.resolutions),
         "caveat": caveat,
         "undefined": _undefined(positives.sum(), negatives.sum(), counted.unit),
         "by": tables(counted, cut_at),

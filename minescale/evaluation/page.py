@@ -77,7 +77,7 @@ def _banners(figures: Mapping[str, Any]) -> str:
     if figures["no_skill"]:
         reasons = "".join(f"<li>{escape(reason)}</li>" for reason in figures["no_skill_reasons"])
         parts.append(f'<div class="banner bad"><b>No skill shown.</b><ul>{reasons}</ul></div>')
-    parts += [f'<p class="banner">{escape(text)}</p>' for text in figures["warnings"]]
+    parts += [f'<p class="banner">{escape(text[:1].upper() + text[1:])}.</p>' for text in figures["warnings"]]
     parts += [
         f'<p class="banner">Null figures: {escape(why)}.</p>' for why in sorted(set(figures["undefined"].values()))
     ]

@@ -10,7 +10,7 @@ from minescale.errors import UsageError
 from minescale.outputs.evaluation import PixelScore, trivial_scores
 
 MARGIN = 0.02
-"""How far F1 has to lie above that of calling everything mining."""
+"""How far F1 has to lie above that of calling everything mining; half of what is left to 1, where that is less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,22 +82,37 @@ def reasons_against(
     return reasons
 
 
-def warnings_about(metadata: Mapping[str, Any] | None) -> list[str]:
-    """What makes good figures doubtful without proving them empty, in words."""
-    if metadata is None or metadata["balanced_accuracy"] < metadata["model_balanced_accuracy"]:
-        return []
-    doubt = (
-        f"the way samples were acquired ({', '.join(metadata['columns'])}) tells their classes apart as well as the "
-        f"model does: balanced accuracy {metadata['balanced_accuracy']:.3f} against "
-        f"{metadata['model_balanced_accuracy']:.3f}; a score on them may be one of archives"
-    )
-    return [doubt]
+def warnings_about(
+    metadata: Mapping[str, Any] | None, resolution: float | None, trained: tuple[float, float]
+) -> list[str]:
+    """What makes figures doubtful without proving them empty, in words.
+
+    Parameters
+    ----------
+    metadata : the baseline of acquisition data; None where there is none.
+    resolution : metres of the set's pixels, where known.
+    trained : smallest and largest pixel that the model was made for.
+    """
+    doubts = []
+    if metadata is not None and metadata["balanced_accuracy"] >= metadata["model_balanced_accuracy"]:
+        doubts.append(
+            f"the way samples were acquired ({', '.join(metadata['columns'])}) tells their classes apart as well as "
+            f"the model does: balanced accuracy {metadata['balanced_accuracy']:.3f} against "
+            f"{metadata['model_balanced_accuracy']:.3f}; a score on them may be one of archives"
+        )
+    if resolution is not None and not trained[0] * (1 - 1e-6) <= resolution <= trained[1] * (1 + 1e-6):
+        doubts.append(
+            f"pixels of {resolution:g} m, and the model was made for {trained[0]:.4g} to {trained[1]:.4g} m: a scan "
+            "would refuse it"
+        )
+    return doubts
 
 
 def _reasons_of_counts(score: PixelScore) -> tuple[str, ...]:
     everything = trivial_scores(score.tp + score.fn, score.fp + score.tn)["all_positive"].f1
     if score.tp + score.fn == 0 or score.fp + score.tn == 0:
         return ("one class is missing, so skill cannot be shown",)
-    if score.f1 <= everything + MARGIN:
-        return (f"F1 {score.f1:.3f} is not {MARGIN} above the {everything:.3f} of calling everything mining",)
+    margin = min(MARGIN, (1 - everything) / 2)
+    if score.f1 <= everything + margin:
+        return (f"F1 {score.f1:.3f} is not {margin:.2g} above the {everything:.3f} of calling everything mining",)
     return ()

@@ -134,3 +134,16 @@ def test_published_figures_without_skill() -> None:
     assert not good.no_skill
     with pytest.raises(UsageError, match="counts"):
         skill_of_confusion(-1, 0, 0, 2)
+
+
+def test_nearly_everything_mined_can_still_be_told_apart() -> None:
+    """0.02 above the F1 of calling everything is more than 1 there."""
+    assert not skill_of_confusion(980, 0, 0, 20).no_skill
+    assert skill_of_confusion(980, 15, 0, 5).no_skill
+
+
+def test_pixels_of_another_size_are_said(package: ModelPackage) -> None:
+    assert evaluate(package, pixel_set()).figures["warnings"] == []
+    found = evaluate(package, pixel_set(resolution_m=30)).figures["warnings"]
+    assert len(found) == 1
+    assert "30 m" in found[0]

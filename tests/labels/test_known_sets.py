@@ -176,3 +176,24 @@ def test_published_sets_go_into_our_formats(
     else:
         assert len(opened) == len(rows)
     assert opened.licence == part.licence
+
+
+def test_chips_without_a_word_about_them(data_dir: Path, tmp_path: Path) -> None:
+    """What a file does not say is not known, but the chips are there."""
+    rng = np.random.default_rng(0)
+    chips, label = rng.integers(1, 255, (6, 8, 8, 3)).astype(np.uint8), np.array([0, 1, 0, 1, 0, 1], np.uint8)
+    np.savez(tmp_path / "amw.npz", chips=chips, label=label)
+    found = open_dataset(tmp_path / "amw.npz").samples
+    assert found["label"].tolist() == label.tolist()
+    assert not found["place_known"].any()
+    assert set(found["site"]) == {"unknown"}
+    pairs = rng.integers(1, 9000, (2, 6, 8, 8, 6)).astype(np.int16)
+    np.savez(tmp_path / "pairs.npz", t0=pairs[0], t1=pairs[1], label=label)
+    bare = open_dataset(tmp_path / "pairs.npz")
+    assert bare.bands[0] == "t0_blue"
+    assert set(bare.samples["site"]) == {"unknown"}
+    with np.load(data_dir / "emergence" / "emergence_pairs_48px.npz") as whole:
+        kept = {name: whole[name] for name in whole.files if name != "block"}
+        published = whole["block"].tolist()
+    np.savez(tmp_path / "unblocked.npz", **kept)
+    assert open_dataset(tmp_path / "unblocked.npz").samples["site"].tolist() == published

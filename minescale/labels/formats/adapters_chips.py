@@ -24,11 +24,11 @@ from minescale.labels.sets.dataset import ArrayReader, Dataset
 SAME_PLACE_M = 1000.0
 """Chips of 480 m whose middles are closer than this share ground, or the same diggings."""
 KEYS = {
-    "amw": {"chips", "label", "source", "clear", "lon", "lat"},
-    "emergence": {"t0", "t1", "label", "category", "block", "lon", "lat"},
+    "amw": {"chips", "label"},
+    "emergence": {"t0", "t1", "label"},
     "ukis": {"img", "msk"},
 }
-"""Arrays that tell a set."""
+"""Arrays that tell a set; it is read without its other ones too, and what they would say is then not known."""
 _SET = re.compile(r"(?P<set>.+?)_S2L1C_clear[\d.]+_(?P<start>\d{4}-\d\d-\d\d)_(?P<end>\d{4}-\d\d-\d\d)(\.png)?")
 _KINDS = {
     "random": "random",
@@ -71,6 +71,9 @@ def read_amw(path: str | Path) -> Dataset:
     site in any case. That two sets show one place without coordinates cannot be known.
     """
     arrays = _load(path, "amw")
+    n = len(arrays["label"])
+    unknown = np.full(n, np.nan)
+    arrays = {"source": np.full(n, "unknown"), "clear": unknown, "lon": unknown, "lat": unknown} | arrays
     names = [str(name) for name in arrays["source"]]
     found = [_SET.fullmatch(name) for name in names]
     sets = [m["set"] if m else name for m, name in zip(found, names, strict=True)]
@@ -121,6 +124,10 @@ def read_emergence(path: str | Path) -> Dataset:
     is the ``kind`` of negatives; ``source`` is the pair of periods.
     """
     arrays = _load(path, "emergence")
+    n = len(arrays["label"])
+    unknown, nothing = np.full(n, np.nan), np.full(n, "unknown")
+    arrays = {"lon": unknown, "lat": unknown, "category": nothing, "t0_dates": nothing, "t1_dates": nothing} | arrays
+    arrays = {"block": _blocks(arrays["lon"], arrays["lat"]), "bands": np.array(list(_PAIR_BANDS))} | arrays
     bands = [_PAIR_BANDS[name] for name in arrays["bands"].tolist()]
     images = np.concatenate([arrays["t0"], arrays["t1"]], axis=-1).transpose(0, 3, 1, 2)
     label = arrays["label"].astype(np.int64)
@@ -206,6 +213,16 @@ def _sites(
         if g not in first or (not placed[i] and "," in first[g]):
             first[g] = name
     return [first[g] for g in group.tolist()]
+
+
+def _blocks(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.str_]:
+    """Blocks of 2 x 2 degrees as the set names them; ``unknown`` where there is no place."""
+    return np.array(
+        [
+            f"{x // 2:.0f}_{y // 2:.0f}" if np.isfinite(x) and np.isfinite(y) else "unknown"
+            for x, y in zip(lon, lat, strict=True)
+        ]
+    )
 
 
 def _near(rows: NDArray[np.intp], lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.intp]:
