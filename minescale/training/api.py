@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,20 +84,33 @@ def train(
         "split": {"rule": split.rule, "settings": split.settings, **{p: len(s) for p, s in parts.items()}},
         "audit": {"ok": found.ok, "caveat": found.caveat, "val": found.val_sentence},
     }
-    from minescale.training.torch_fit import fit_torch
+    from minescale.training.tables.fit import TABLE_FAMILIES
 
-    fitted = fit_torch(
-        split.of(dataset, "train"),
-        learnt,
-        watched,
-        config,
-        folder,
-        resume=resume,
-        device=device,
-        tell=tell,
-        begin=lambda: begin_folder(folder, record, resume=resume),
-    )
+    def begin() -> None:
+        begin_folder(folder, record, resume=resume)
+
+    fitted: Fitted | None
+    if config.family in TABLE_FAMILIES:
+        fitted = _fit_table(learnt, watched, config, folder, begin)
+    else:
+        from minescale.training.torch_fit import fit_torch
+
+        source = split.of(dataset, "train")
+        fitted = fit_torch(
+            source, learnt, watched, config, folder, resume=resume, device=device, tell=tell, begin=begin
+        )
     return None if fitted is None else _finished(fitted, dataset, split, found, folder, record, device)
+
+
+def _fit_table(train: Dataset, val: Dataset, config: TrainConfig, folder: Path, begin: Callable[[], None]) -> Fitted:
+    """Fit a model of the pixel table; its files come into the folder when there is a model."""
+    from minescale.training.tables.fit import fit_table
+
+    with tempfile.TemporaryDirectory() as scratch:
+        fitted = fit_table(train, val, config, Path(scratch))
+        begin()
+        shutil.copytree(scratch, folder, dirs_exist_ok=True)
+    return fitted
 
 
 def _finished(
@@ -105,8 +122,6 @@ def _finished(
     record: dict[str, Any],
     device: str,
 ) -> TrainResult:
-    import json
-
     from minescale.training.finish import finish
 
     write_json(folder / HISTORY, fitted.history)
