@@ -60,7 +60,9 @@ def test_the_same_seed_gives_the_same_weights(trained: Path, tmp_path: Path) -> 
     fit(tmp_path / "again", {})
     assert_equal(weights(trained), weights(tmp_path / "again"))
     fit(tmp_path / "other", {"seed": 1})
-    assert any((a != b).any() for a, b in zip(weights(trained).values(), weights(tmp_path / "other").values(), strict=True))
+    assert any(
+        (a != b).any() for a, b in zip(weights(trained).values(), weights(tmp_path / "other").values(), strict=True)
+    )
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(trained: Path, tmp_path: Path) -> None:
