@@ -104,6 +104,9 @@ def table(metrics: dict[str, Any]) -> list[str]:
             if baseline is not None and "f1" in baseline:
                 label = name.replace("_", " ") + (f": {baseline['feature']}" if "feature" in baseline else "")
                 lines.append(_row(label, baseline))
+        if found.get("classes") is not None:
+            lines += [_row(f"class {name}", values) for name, values in found["classes"]["per_class"].items()]
+            lines.append(_row("mean over classes", {"iou": found["classes"]["mean_iou"]}))
     return lines
 
 

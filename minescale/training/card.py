@@ -67,6 +67,10 @@ def _scores(metrics: Mapping[str, Any], audit: Audit) -> list[str]:
             if baseline is not None and "f1" in baseline:
                 label = name.replace("_", " ") + (f" ({baseline['feature']})" if "feature" in baseline else "")
                 lines.append(_row(part, label, baseline))
+    for part in parts:
+        if metrics[part].get("classes") is not None:
+            lines += [_row(part, name, values) for name, values in metrics[part]["classes"]["per_class"].items()]
+            lines.append(_row(part, "mean over classes", {"iou": metrics[part]["classes"]["mean_iou"]}))
     lines.append("")
     for part in parts:
         pairs = metrics[part]["sensitivity_at_specificity"].items()

@@ -155,13 +155,15 @@ class TrainConfig:
     bands: tuple[str, ...] = ()
     """Channels by the names of the set's bands; empty: all of the set's."""
     target: str = ""
-    """The class that is looked for; empty: the only one that is no background."""
+    """The class that is looked for; empty: the only one that stands for mining."""
     resolution: float | None = None
     """Metres; needed where the set does not tell."""
     patch: int = 0
     """Edge of the windows that a scan feeds the model with; 0: derived."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     """Of the family."""
+    initial_weights: str = ""
+    """Where to start from: a safetensors file, or a package's folder, of any bands; empty: random weights."""
     seed: int = 0
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
@@ -301,7 +303,7 @@ def _checked(path: str, value: Any) -> Any:
     """A value of the type of its field; numbers in YAML such as ``1e-4`` are text to the parser."""
     hint = _SETTINGS[path]
     if typing.get_origin(hint) is tuple:
-        entries = _parsed(value)
+        entries = _parsed(value) if value else ()
         entries = [entries] if isinstance(entries, str | int | float) else entries
         if not isinstance(entries, list | tuple):
             raise ConfigError(f"setting {path} has a value of the wrong kind", got=repr(value), expected="a list")

@@ -247,7 +247,9 @@ class Loop:
 
     def _save(self, name: str, state: dict[str, Tensor]) -> None:
         with whole(self.folder / name) as partial:
-            partial.write_bytes(save({k: v.detach().cpu().contiguous().clone() for k, v in state.items()}))
+            kept = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
+            # With the bands' names, so that a training on other bands can start from the file.
+            partial.write_bytes(save(kept, {"bands": ",".join(self.spec.channels)}))
 
 
 def _json(value: float) -> float | None:

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from minescale.errors import ModelError
+from minescale.labels.auditing.classstats import mining_values
 from minescale.labels.sets.classes import ClassMap
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.units import saturation
@@ -19,7 +20,6 @@ from minescale.training.scaling import constants
 PATCH = 640
 """Edge of the windows that a scan feeds a network with, where its halo allows."""
 _PAIR = re.compile(r"t(?P<date>[01])_(?P<band>.+)")
-_BACKGROUND = ("background", "cloud", "other", "none")
 
 
 def make_spec(config: TrainConfig, source: Dataset, train: Samples) -> ModelSpec:
@@ -77,7 +77,7 @@ def make_spec(config: TrainConfig, source: Dataset, train: Samples) -> ModelSpec
 
 
 def target_of(config: TrainConfig, classes: ClassMap) -> str:
-    """The class that is looked for: as the settings say, or the only one that is no background.
+    """The class that is looked for: as the settings say, or the only one that stands for mining.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def target_of(config: TrainConfig, classes: ClassMap) -> str:
         if config.target not in classes.names:
             raise ModelError("the target is no class of the set", got=config.target, expected=", ".join(classes.names))
         return config.target
-    found = [name for name in classes.names if name not in _BACKGROUND]
+    found = [classes.names[value] for value in mining_values(classes)]
     if len(found) != 1:
         raise ModelError(
             "which class is looked for?", got=", ".join(classes.names), fix="--set target=..., one of these"

@@ -14,6 +14,7 @@ import torch
 from minescale.engine.heap import keeping_all
 from minescale.errors import ModelError
 from minescale.labels.sets.dataset import Dataset
+from minescale.models.inflate import load_initial
 from minescale.models.network import architecture, build_network, state_arrays
 from minescale.models.predictor import resolve_device
 from minescale.models.spec import ModelSpec
@@ -72,6 +73,7 @@ def fit_torch(
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         torch.manual_seed(config.seed)
         network = build_network(spec)
+        start = load_initial(network, spec, config.initial_weights).to_dict() if config.initial_weights else {}
         loop = Loop(
             spec=spec,
             network=network,
@@ -104,10 +106,10 @@ def fit_torch(
         world.wait()
         with keeping_all():
             history = loop.run(resume=resume)
-        return _fitted(loop, history, counts, out) if world.first else None
+        return _fitted(loop, history, counts, start, out) if world.first else None
 
 
-def _fitted(loop: Loop, history: list[dict[str, Any]], counts: Any, out: Path) -> Fitted:
+def _fitted(loop: Loop, history: list[dict[str, Any]], counts: Any, start: dict[str, Any], out: Path) -> Fitted:
     from safetensors.torch import load_file
 
     loop.network.to("cpu").load_state_dict(load_file(out / BEST))
@@ -120,6 +122,7 @@ def _fitted(loop: Loop, history: list[dict[str, Any]], counts: Any, out: Path) -
         "device": str(loop.device),
         "processes": loop.world.size,
         "notes": loop.progress.notes,
+        **({"initial_weights": start} if start else {}),
     }
     return Fitted(spec=loop.spec, weights=state_arrays(loop.network), history={"epochs": history}, facts=facts)
 

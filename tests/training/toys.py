@@ -74,7 +74,7 @@ def split_of(dataset: Dataset) -> Split:
     return Split(parts={i: part[site] for i, site in pairs}, rule="site", settings={"seed": 0, "val_mode": "unseen"})
 
 
-def settings(family: str = "unet", **changes: Any) -> TrainConfig:
+def settings(family: str = "unet", /, **changes: Any) -> TrainConfig:
     """A tiny network for two epochs; changes by path, such as ``**{"run.epochs": 5}``."""
     sizes = {"unet": {"width": 8, "depth": 2}, "patchcnn": {"width": 8}}
     base = TrainConfig.of(

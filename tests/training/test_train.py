@@ -1,0 +1,168 @@
+"""From a labelled set to a package with scores: every task, what is refused, and what lies in the folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minescale.errors import ModelError, UsageError
+from minescale.labels.sets.dataset import Dataset
+from minescale.labels.sets.split import Split
+from minescale.models.package import load_package
+from minescale.models.predictor import load_predictor
+from minescale.training.api import TrainResult, train
+from minescale.training.checkpoint import CHECKPOINT
+from minescale.training.loop import BEST, FINAL
+from minescale.training.progress import EpochDone, Event, Note
+from tests.training.toys import BANDS, THREE_CLASS, chip_set, pixel_set, settings, split_of
+
+FILES = {BEST, FINAL, CHECKPOINT, "config.json", "curves.png", "package", "training_history.json"}
+
+
+def trained(dataset: Dataset, out: Path, family: str = "unet", **options: Any) -> TrainResult:
+    split, changes = options.pop("split", split_of(dataset)), options.pop("changes", {})
+    made = train(dataset, split, settings(family, **changes), out, device="cpu", **options)
+    assert made is not None
+    return made
+
+
+def test_a_unet_of_three_classes(tmp_path: Path) -> None:
+    changes = {"target": "mining", "run.epochs": 6, "batch.crops": 2, "loss.terms": "cross_entropy + dice"}
+    made = trained(pixel_set(n=20, size=32, classes=THREE_CLASS), tmp_path / "out", changes=changes)
+    assert {p.name for p in made.folder.iterdir()} == FILES
+    spec = made.package.spec
+    assert (spec.classes, spec.target, spec.task) == (("background", "cloud", "mining"), "mining", "pixels")
+    assert spec.calibration["method"] == "temperature"
+    assert spec.training["samples"] == {"train": 12, "val": 4, "test": 4}
+    test = made.metrics["test"]
+    assert test["auc"] > 0.95
+    assert test["threshold"] == spec.threshold
+    per_class = test["classes"]
+    assert set(per_class["per_class"]) == set(spec.classes)
+    assert all({"precision", "recall", "f1", "iou"} <= set(v) for v in per_class["per_class"].values())
+    assert 0.5 < per_class["mean_iou"] <= 1
+    assert {p.name for p in (made.package.path / "metrics").iterdir()} == {
+        *("audit.json", "test.json", "training.json", "val.json")
+    }
+    image = np.random.default_rng(0).uniform(0.01, 0.4, (1, 4, 64, 64)).astype(np.float32)
+    scores = load_predictor(load_package(made.package.path), "cpu").predict(image)
+    assert scores.shape == (1, 3, 64, 64)
+    assert "| test | cloud |" in (made.package.path / "model_card.md").read_text()
+    recorded = json.loads((made.folder / "config.json").read_text())
+    assert recorded["digest"] == settings("unet", **changes).digest
+
+
+def test_a_patch_classifier_of_unlicensed_chips(tmp_path: Path) -> None:
+    dataset = replace(chip_set(), licence="none")
+    changes = {"run.epochs": 4, "batch.positives": 0.5, "run.monitor": "val_auc", "optimiser.ema": 0.5}
+    made = trained(dataset, tmp_path, "patchcnn", changes=changes)
+    assert made.package.spec.licence == "none"
+    assert made.package.spec.chip == 16
+    card = (made.package.path / "model_card.md").read_text()
+    assert "Not to be passed on" in card
+    for word in ("all positive", "best single index", "Prevalence", "Intended use", "val: unseen sites"):
+        assert word in card
+    # Asked again, the same command trains nothing and finds the same package.
+    events: list[Event] = []
+    again = trained(dataset, tmp_path, "patchcnn", changes=changes, tell=events.append)
+    assert again.package.digest == made.package.digest
+    assert [type(event) for event in events] == [Note]
+    # Another training starts from these weights, on other bands.
+    start = {"initial_weights": str(tmp_path / BEST), "bands": ["red", "swir16"], "run.epochs": 1}
+    other = replace(dataset, bands=("blue", "green", "red", "swir16"))
+    report = trained(other, tmp_path / "next", "patchcnn", changes=start).metrics["training"]["initial_weights"]
+    assert report["file_bands"] == list(BANDS)
+    assert report["bands"] == ["red", "swir16"]
+    assert len(report["inflated"]) == 1
+    assert report["random"] == []
+
+
+def test_two_dates(tmp_path: Path) -> None:
+    pairs = replace(chip_set(), bands=("t0_red", "t0_nir", "t1_red", "t1_nir"))
+    made = trained(pairs, tmp_path, "patchcnn", changes={"run.epochs": 1, "augment.atmosphere": 0.5})
+    assert (made.package.spec.dates, made.package.spec.bands) == (2, ("red", "nir"))
+    assert len(made.package.spec.mean or ()) == 4
+    red = trained(pairs, tmp_path / "red", "patchcnn", changes={"run.epochs": 1, "bands": ["red"]})
+    assert red.package.spec.channels == ("t0_red", "t1_red")
+
+
+def test_a_failed_audit_refuses_or_is_said_with_every_score(tmp_path: Path) -> None:
+    dataset = pixel_set(n=20, size=16)
+    parts = {f"s{i:03d}": ("train", "val", "test")[i // 5 % 3] for i in range(20)}
+    leaking = Split(parts=parts, rule="image", settings={})
+    with pytest.raises(UsageError, match="fails its audit"):
+        trained(dataset, tmp_path / "out", split=leaking)
+    assert not (tmp_path / "out").exists()
+    made = trained(dataset, tmp_path / "out", split=leaking, force=True, changes={"run.epochs": 1})
+    for part in ("val", "test"):
+        assert "no evidence of skill" in made.metrics[part]["caveat"]
+    assert "no evidence of skill" in (made.package.path / "model_card.md").read_text()
+    assert "no evidence of skill" in made.package.spec.training["caveat"]
+
+
+def test_a_pixel_table_is_fitted_by_the_same_call(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    changes = {"hyperparameters": {"features": ["bands"], "lambdas": 5, "folds": 2, "bootstrap": 0}}
+    made = trained(pixel_set(n=20, size=16), tmp_path, "logistic", changes=changes)
+    assert made.package.spec.family == "pixel"
+    assert made.metrics["test"]["auc"] > 0.99
+    assert not (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"bands": ["red", "swir22"]}, "swir22"),
+        ({"family": "unit"}, "unet"),
+        ({"hyperparameters.widht": 8}, "width"),
+        ({"target": "quarry"}, "quarry"),
+        ({"scaling": {"mean": [0.1], "std": [0.1]}}, "scaling does not fit"),
+        ({"initial_weights": "model.pth"}, "safetensors"),
+        ({"augment.airlight": [0.9, 0.1]}, "airlight"),
+        ({"patch": 12}, "patch"),
+    ],
+)
+def test_settings_that_do_not_fit_write_nothing(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        trained(pixel_set(n=20, size=16), tmp_path / "out", changes=changes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_sets_that_cannot_be_trained_on_write_nothing(tmp_path: Path) -> None:
+    def refused(dataset: Dataset, said: str, **changes: Any) -> None:
+        with pytest.raises(UsageError, match=said):
+            trained(dataset, tmp_path / "out", changes=changes, force=True)
+        assert not (tmp_path / "out").exists()
+
+    refused(replace(pixel_set(n=20, size=16), units="digital number"), "what is reflectance")
+    refused(replace(pixel_set(n=20, size=16), resolution_m=None), "how large its pixels are")
+    refused(replace(pixel_set(n=20, size=16), bands=("t0_red", "t0_nir", "t1_nir", "t1_red")), "two dates")
+    refused(pixel_set(n=20, size=16, classes=THREE_CLASS), "cloud3", target="cloud3")
+    nothing = pixel_set(n=20, size=16)
+    nothing.reader.masks[3::5] = 0  # type: ignore[attr-defined]  # all of val
+    refused(nothing, "val_f1 cannot be watched", **{"run.monitor": "val_f1"})
+    gaps = pixel_set(n=20, size=16)
+    gaps.reader.images[2] = 0  # type: ignore[attr-defined]
+    refused(gaps, "s002")
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="something else"):
+        trained(pixel_set(n=20, size=16), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_other_settings_need_another_folder_or_a_new_start(tmp_path: Path) -> None:
+    dataset = pixel_set(n=20, size=16)
+    trained(dataset, tmp_path, changes={"run.epochs": 1})
+    with pytest.raises(ModelError, match="no-resume"):
+        trained(dataset, tmp_path, changes={"run.epochs": 1, "seed": 1})
+    events: list[Event] = []
+    trained(dataset, tmp_path, changes={"run.epochs": 1, "seed": 1}, resume=False, tell=events.append)
+    assert len([e for e in events if isinstance(e, EpochDone)]) == 1
