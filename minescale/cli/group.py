@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "minescale.cli.doctor:doctor",
     "config": "minescale.cli.config:config",
     "dataset": "minescale.cli.dataset.group:dataset",
+    "model": "minescale.cli.model.group:model",
     "train": "minescale.cli.train:train",
     "evaluate": "minescale.cli.evaluate:evaluate",
 }
