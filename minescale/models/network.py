@@ -79,6 +79,13 @@ ARCHITECTURES: dict[str, Architecture] = {
         stride=32,
         published="minescale.models.segformer:PUBLISHED",
     ),
+    "sam": Architecture(
+        build="minescale.models.sam:from_spec",
+        task="pixels",
+        options={"size": "mini", "image_px": 0, "enlarge": 1, "lora_rank": 8, "lora_alpha": 16},
+        halo="minescale.models.sam:halo_of",
+        published="minescale.models.sam:PUBLISHED",
+    ),
     "resnet34": Architecture(
         build="minescale.models.resnet:from_spec",
         task="chips",
@@ -251,6 +258,15 @@ class NetworkPredictor:
     @property
     def spec(self) -> ModelSpec:
         return self._spec
+
+    @property
+    def network(self) -> nn.Module:
+        """The module itself, in evaluation mode, on its device."""
+        return self._net
+
+    def scaled(self, batch: NDArray[np.float32]) -> Tensor:
+        """What the network is fed, on its device: reflectance (n, channel, y, x) scaled by the specification."""
+        return self._scaling(torch.from_numpy(np.ascontiguousarray(batch)).to(self._device))
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :class:`minescale.models.predictor.Predictor`.

@@ -126,6 +126,22 @@ def _two_stage_bytes(spec: ModelSpec) -> int:
     return 4 * (8 * len(spec.channels) + 3 * 64 + 6 * 8 + 4)
 
 
+
+
+def _sam_bytes(spec: ModelSpec) -> int:
+    # Attention over all tokens, with its bias, of every head; or the widened features of a layer.
+    options = spec.hyperparameters
+    width, heads, image_px = _SAM_SIZES.get(str(options.get("size", "mini")), _SAM_SIZES["huge"])
+    enlarge = int(options.get("enlarge", 1))
+    image_px = int(options.get("image_px", 0)) or image_px
+    edge = max(spec.patch * enlarge, image_px)
+    tokens = (edge / 16) ** 2
+    network = 4 * tokens * (3 * heads * tokens + 12 * width + 256 * 3)
+    return int(4 * (5 * len(spec.channels) + 9 * enlarge**2 + 6 * len(spec.classes)) + network / spec.patch**2)
+
+
+_SAM_SIZES = {"mini": (64, 4, 256), "base": (768, 12, 1024), "large": (1024, 16, 1024), "huge": (1280, 16, 1024)}
+"""Width, heads and edge of the image, as in :mod:`minescale.models.sam`, which imports torch."""
 _NETWORK = "minescale.models.network:NetworkPredictor"
 _FAMILIES: dict[str, Family] = {
     "index": Family(factory="minescale.models.index:IndexPredictor", bytes_per_pixel=_index_bytes),
@@ -134,6 +150,7 @@ _FAMILIES: dict[str, Family] = {
     "trees": Family(factory="minescale.models.trees:TreesPredictor", bytes_per_pixel=_feature_bytes),
     "patchcnn": Family(factory=_NETWORK, bytes_per_pixel=_patchcnn_bytes, together=True),
     "resnet34": Family(factory=_NETWORK, bytes_per_pixel=_resnet34_bytes, together=True),
+    "sam": Family(factory=_NETWORK, bytes_per_pixel=_sam_bytes, together=True),
     "segformer": Family(factory=_NETWORK, bytes_per_pixel=_segformer_bytes, together=True),
     "two_stage": Family(
         factory="minescale.models.cascade:TwoStagePredictor", bytes_per_pixel=_two_stage_bytes, engines=True

@@ -29,6 +29,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "unet": {"hyperparameters": {"width": 8, "depth": 2}},
     "patchcnn": {"hyperparameters": {"width": 8}, "chip": 48},
     "segformer": {"hyperparameters": {"size": "b0"}},
+    "sam": {"hyperparameters": {"image_px": 64}},
     "resnet34": {"hyperparameters": {"input_px": 32, "outputs": 1}, "chip": 8},
 }
 
@@ -84,9 +85,11 @@ def test_a_few_steps_lower_the_loss(family: str) -> None:
     forward = network.chip if spec.task == "chips" else network
     x, y = toy(spec, 8)
     scaled = InputScaling(spec)(x)
-    optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=3e-3)
+    optimiser = torch.optim.AdamW(
+        [p for p in network.parameters() if p.requires_grad], lr=1e-2 if family == "sam" else 3e-3
+    )
     losses = []
-    for _ in range(9):
+    for _ in range(25 if family == "sam" else 9):
         optimiser.zero_grad()
         loss = F.cross_entropy(forward(scaled), y)
         loss.backward()
@@ -164,6 +167,9 @@ def test_what_does_not_fit_is_refused(family: str, package_of: Callable[..., Mod
     [
         ("segformer", {"size": "b6"}, "got: b6"),
         ("segformer", {"drop_path": 1.0}, "drop_path 1.0"),
+        ("sam", {"size": "tiny"}, "got: tiny"),
+        ("sam", {"image_px": 100}, "multiple of 16"),
+        ("sam", {"lora_rank": -1}, "lora_rank -1"),
         ("resnet34", {"input_px": 100}, "multiple of 32"),
         ("resnet34", {"dropout": 1.5}, "dropout"),
         ("resnet34", {"outputs": 3}, "outputs of resnet34"),
