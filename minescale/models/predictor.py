@@ -126,8 +126,6 @@ def _two_stage_bytes(spec: ModelSpec) -> int:
     return 4 * (8 * len(spec.channels) + 3 * 64 + 6 * 8 + 4)
 
 
-
-
 def _sam_bytes(spec: ModelSpec) -> int:
     # Attention over all tokens, with its bias, of every head; or the widened features of a layer.
     options = spec.hyperparameters
