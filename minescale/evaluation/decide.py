@@ -18,13 +18,16 @@ _RANGE = (0.05, 20.0)
 """Temperatures that are tried: beyond them a model is broken, not over- or underconfident."""
 
 
-def best_threshold(scored: Scored, *, by: Literal["f1", "sensitivity"] = "f1", specificity: float = 0.98) -> float:
+def best_threshold(
+    scored: Scored, *, by: Literal["f1", "mcc", "sensitivity"] = "f1", specificity: float = 0.98
+) -> float:
     """Decision threshold for "score at least the threshold".
 
     Parameters
     ----------
-    by : ``f1``: highest F1, the higher threshold where several reach it; ``sensitivity``: the lowest threshold that
-        keeps ``specificity``.
+    by : ``f1``: highest F1, the higher threshold where several reach it; ``mcc``: highest Matthews correlation, for
+        sets of which most is mining, where F1 is highest near calling everything; ``sensitivity``: the lowest threshold
+        that keeps ``specificity``.
 
     Returns
     -------
@@ -38,16 +41,16 @@ def best_threshold(scored: Scored, *, by: Literal["f1", "sensitivity"] = "f1", s
     """
     counted = tally(scored)
     positives, negatives = _both(counted, "a threshold")
-    if by == "f1":
+    if by in {"f1", "mcc"}:
         true, false = reached(positives), reached(negatives)
-        f1 = ratios(true, false, true[0] - true, false[0] - false)["f1"]
-        level = len(f1) - 1 - int(np.argmax(f1[::-1]))
+        found = ratios(true, false, true[0] - true, false[0] - false)[by]
+        level = len(found) - 1 - int(np.argmax(found[::-1]))
     elif by == "sensitivity":
         if not 0 <= specificity <= 1:
             raise UsageError("specificity", got=specificity, expected="0 to 1")
         level = int(lowest_level_at(negatives, specificity))
     else:
-        raise UsageError("rule for the threshold", got=by, expected="f1 or sensitivity")
+        raise UsageError("rule for the threshold", got=by, expected="f1, mcc or sensitivity")
     levels = counted.levels
     if level == len(levels):
         return 1.0

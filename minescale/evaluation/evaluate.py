@@ -29,6 +29,8 @@ from minescale.models.spec import ModelSpec
 from minescale.outputs.evaluation import PixelScore, trivial_scores
 
 BOOTSTRAP = 200
+_ABOUT = ("attribution", "sensor", "labels", "caveat")
+"""What an evaluation repeats of where a set comes from; the rest may name files of one machine."""
 _RATIOS = ("precision", "recall", "specificity", "f1", "iou", "mcc", "accuracy", "balanced_accuracy")
 
 
@@ -234,7 +236,7 @@ def _data(dataset: Dataset, scored: Scored) -> dict[str, Any]:
         "resolution_m": dataset.resolution_m,
         "classes": list(dataset.classes.names),
         "positive_classes": [dataset.classes.names[value] for value in scored.positive],
-        "provenance": dict(dataset.provenance),
+        **{name: dataset.provenance[name] for name in _ABOUT if name in dataset.provenance},
     }
 
 

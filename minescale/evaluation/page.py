@@ -85,7 +85,7 @@ def _banners(figures: Mapping[str, Any]) -> str:
 
 
 def _headline(figures: Mapping[str, Any]) -> str:
-    unit = figures["unit"]
+    unit, sites = figures["unit"], "site" if figures["sites"] == 1 else "sites"
     tiles = [(name, figures[name]) for name in ("auc", "auprc")]
     tiles += [("iou" if unit == "pixel" else "f1", figures["at_threshold"]["iou" if unit == "pixel" else "f1"])]
     cards = "".join(
@@ -94,7 +94,7 @@ def _headline(figures: Mapping[str, Any]) -> str:
         for name, value in tiles
     )
     return (
-        f'<div class="cards">{cards}</div><p>{figures["n"]:,} samples of {figures["sites"]:,} sites, '
+        f'<div class="cards">{cards}</div><p>{figures["n"]:,} samples of {figures["sites"]:,} {sites}, '
         f"{figures['units']['positive']:,} of {figures['units']['positive'] + figures['units']['negative']:,} {unit}s "
         f"mined ({_percent(figures['prevalence'])}); calls from {figures['threshold']:.3f} upward. "
         f"95 % intervals: {escape(figures['bootstrap']['note'])}"
@@ -143,8 +143,8 @@ def _worth(figures: Mapping[str, Any]) -> str:
     found = _table(["share of ground that is mined", "detections that are right"], rows)
     found += (
         "<p>By Bayes' rule from sensitivity and specificity at the threshold; it holds as far as the negatives are "
-        f"like those of the country. On this set the map calls {_percent(area['mapped_share'])} of the ground, and "
-        f"{_percent(area['share'])} is mined{spread}.</p>"
+        f"like those of the country. Here {_percent(area['mapped_share'])} of all {figures['unit']}s are called, "
+        f"and {_percent(area['share'])} are mined{spread}.</p>"
     )
     ece, before = figures["calibration"]["ece"], figures["calibration"]["before"]
     was = f", {before['ece']:.3f} before calibration" if before else ""

@@ -96,5 +96,5 @@ def _scores(figures: Mapping[str, Any]) -> str:
         "share of the class",
         marks,
         y_range=(0, top),
-        y_ticks=tuple(np.round(np.linspace(0, top, 5), 3).tolist()),
+        y_ticks=(0, round(top / 2, 2), top),
     )

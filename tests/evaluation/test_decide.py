@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, matthews_corrcoef
 
 from minescale.errors import UsageError
 from minescale.evaluation.decide import best_threshold, fit_calibration
@@ -25,6 +25,17 @@ def test_best_f1(seed: int) -> None:
     found = best_threshold(scored_chips(score, truth))
     best = max(f1_score(truth, score >= t) for t in np.unique(score))
     assert f1_score(truth, score >= found) == pytest.approx(best)
+
+
+def test_best_mcc_does_not_call_everything_where_most_is_mined() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.random(500) < 0.85
+    score = np.clip(rng.normal(0.5 + 0.1 * truth, 0.15), 0, 1).astype(np.float32)
+    scored = scored_chips(score, truth)
+    found = best_threshold(scored, by="mcc")
+    best = max(matthews_corrcoef(truth, score >= t) for t in np.unique(score))
+    assert matthews_corrcoef(truth, score >= found) == pytest.approx(best)
+    assert (score[~truth] < found).mean() > (score[~truth] < best_threshold(scored)).mean()
 
 
 def test_best_f1_of_pixels_is_a_code() -> None:
