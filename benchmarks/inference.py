@@ -3,9 +3,11 @@
     python benchmarks/inference.py --rounds 5 --json benchmarks/results/inference.json
 
 ``tile`` is `predict_tile` as a worker calls it, allocator included: 1024 px of core, halo, windows and blending.
-``patch`` is the U-Net alone on one patch in other engines; each must agree with ours to 1e-4 before it is timed.
-torch.compile needs a C compiler, ONNX Runtime and OpenVINO their packages (onnxruntime, onnx, onnxscript; openvino):
-what is absent is left out. No way runs in less than float32.
+``patch`` is the demo's U-Net on one patch, ``networks`` are the other families with random weights on patches of 256
+px, each by eager torch (as scans run it), torch.compile, and the engines of `minescale.models.engines` on the same one
+thread; each must agree with eager torch to 1e-4 before it is timed. torch.compile needs a C compiler, the engines
+`minescale[fast]`, SegFormer and ResNet `minescale[train]`: what is absent is left out. Nothing runs in less than
+float32.
 """
 
 from __future__ import annotations
@@ -76,91 +78,111 @@ def tiles(size: int) -> dict[str, Way]:
     return ways
 
 
-def engines(edge: int, folder: Path, quick: bool) -> Iterator[tuple[str, Way]]:
-    """The U-Net on one patch: (n, band, y, x) reflectance in, probabilities out."""
+def random_package(family: str, folder: Path) -> Any:
+    """A network of a family with random weights: how fast it runs does not depend on them."""
     import torch
-    from torch import nn
 
-    from minescale.models.network import scale
-    from minescale.models.unet import UNetPredictor
+    from minescale.models.network import architecture, build_network, state_arrays
+    from minescale.models.package import write_package
+    from minescale.models.spec import ModelSpec
 
-    predictor = UNetPredictor(package_of("demo"), "cpu")
-    patch = np.random.default_rng(1).uniform(0.01, 0.5, (1, len(predictor.spec.bands), edge, edge)).astype(np.float32)
+    chips = {"task": "chips", "chip": 48} if architecture(family).task == "chips" else {}
+    bands = ("blue", "green", "red", "nir", "swir16", "swir22")
+    spec = ModelSpec(
+        name=f"random-{family}",
+        version="1.0.0",
+        family=family,
+        bands=bands,
+        resolution=10.0,
+        resolutions=(7.0, 15.0),
+        classes=("background", "mining"),
+        target="mining",
+        threshold=0.5,
+        patch=256,
+        halo=64,
+        mean=(0.1,) * len(bands),
+        std=(0.1,) * len(bands),
+        **chips,
+    )
+    torch.manual_seed(0)
+    return write_package(folder / family, spec, state_arrays(build_network(spec)), "random weights", {})
+
+
+def engines(package: Any, edge: int, quick: bool) -> Iterator[tuple[str, Way]]:
+    """A network on one patch: (n, band, y, x) reflectance in, probabilities out."""
+    from minescale.models.predictor import ENGINES, load_predictor
+
+    shape = (1, len(package.spec.channels), edge, edge)
+    patch = np.random.default_rng(1).uniform(0.01, 0.5, shape).astype(np.float32)
+    predictor = load_predictor(package, "cpu")
     yield OURS, lambda: predictor.predict(patch)
-
-    class Scorer(nn.Module):
-        """Everything in torch, to be handed to other engines."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = predictor._net
-
-        def forward(self, x: Any) -> Any:
-            return torch.softmax(self.net(scale(x, predictor._mean, predictor._scale)), dim=1)
-
-    scorer, example = Scorer().eval(), torch.from_numpy(patch)
-
-    def called(module: Any, memory_format: Any) -> Way:
-        def call() -> Any:
-            with torch.inference_mode():
-                return module(example.contiguous(memory_format=memory_format)).numpy()
-
-        return call
-
-    yield "torch eager, channels last", called(scorer, torch.channels_last)
-    yield "torch eager, input as given", called(scorer, torch.contiguous_format)
     if not quick:
-        yield "torch.compile", called(torch.compile(scorer), torch.channels_last)
-    if all(find_spec(name) for name in ("onnxruntime", "onnx", "onnxscript")):
-        import onnxruntime
-
-        file = str(folder / "unet.onnx")
-        torch.onnx.export(scorer, (example,), file, dynamo=True, verbose=False)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        yield "ONNX Runtime", lambda: session.run(None, {session.get_inputs()[0].name: patch})[0]
-    if find_spec("openvino"):
-        yield "OpenVINO", _openvino(scorer, example, patch)
+        yield "torch.compile", compiled(package, patch)
+    for device, title in (("onnx", "ONNX Runtime"), ("openvino", "OpenVINO")):
+        if all(find_spec(name) for name in ENGINES[device]):
+            other = load_predictor(package, device)
+            yield title, lambda p=other: p.predict(patch)
 
 
-def _openvino(scorer: Any, example: Any, patch: np.ndarray) -> Way:
-    import openvino
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+def compiled(package: Any, patch: np.ndarray) -> Way:
+    import torch
 
-    frontend = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(scorer, example_input=example)  # has to outlive the conversion
-    model = frontend.convert(frontend.load(decoder))
-    model.reshape(list(patch.shape))
-    # Two workers that pin their only thread would share a core.
-    options = {
-        "INFERENCE_NUM_THREADS": 1,
-        "NUM_STREAMS": 1,
-        "INFERENCE_PRECISION_HINT": "f32",
-        "ENABLE_CPU_PINNING": False,
-    }
-    compiled = openvino.Core().compile_model(model, "CPU", options)
-    return lambda: compiled(patch)[0]
+    from minescale.models.exported import Scorer
+
+    module, example = torch.compile(Scorer(package, chips=False)), torch.from_numpy(patch)
+
+    def call() -> Any:
+        with torch.inference_mode():
+            return module(example.contiguous(memory_format=torch.channels_last)).numpy()
+
+    return call
 
 
-def measure(size: int, rounds: int, quick: bool) -> dict[str, Any]:
+def timed(package: Any, edge: int, rounds: int, quick: bool) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """CPU seconds of a patch by round, and wall seconds until the first result, by way."""
+    found, setup, wanted = {}, {}, None
+    ways, began = engines(package, edge, quick), time.perf_counter()
+    for name, way in ways:
+        got = way()
+        setup[name] = time.perf_counter() - began
+        wanted = got if wanted is None else wanted
+        # Networks whose edges are padded otherwise differ there, and scans do not look at it.
+        inner = np.s_[..., package.spec.halo : -package.spec.halo, package.spec.halo : -package.spec.halo]
+        worst = float(np.abs(got[inner] - wanted[inner]).max())
+        if not worst <= 1e-4:
+            sys.exit(f"{package.spec.name}, {name}: probabilities differ by {worst:g}, allowed 1e-4")
+        found[name] = way
+        began = time.perf_counter()
+    return interleaved(found, rounds), setup
+
+
+def measure(size: int, rounds: int, quick: bool, families: list[str]) -> dict[str, Any]:
     import torch
 
     from minescale.engine.heap import keep_freed_memory
+    from minescale.models.network import architectures
 
     torch.set_num_threads(1)
     keep_freed_memory()
-    edge = package_of("demo").spec.patch if not quick else 128
+    edge = package_of("demo").spec.patch if not quick else 256
+    others = [name for name in families if name in architectures()]
+    if not find_spec("transformers"):
+        others = [name for name in others if name not in {"segformer", "resnet34"}]
+    networks = {}
     with tempfile.TemporaryDirectory() as folder:
-        ways = dict(engines(edge, Path(folder), quick))
-        wanted = ways[OURS]()
-        for name, way in ways.items():
-            worst = float(np.abs(way() - wanted).max())
-            if worst > 1e-4:
-                sys.exit(f"{name}: probabilities differ by {worst:g}, allowed 1e-4")
-        patch = interleaved(ways, rounds)
-    return {"size": size, "edge": edge, "tile_cpu_s": interleaved(tiles(size), rounds), "patch_cpu_s": patch}
+        os.environ["MINESCALE_CACHE"] = folder
+        patch, setup = timed(package_of("demo"), edge, rounds, quick)
+        for name in others:
+            cpu_s, first_s = timed(random_package(name, Path(folder)), 256, rounds, quick)
+            networks[name] = {"edge": 256, "cpu_s": cpu_s, "first_s": first_s}
+    return {
+        "size": size,
+        "edge": edge,
+        "tile_cpu_s": interleaved(tiles(size), rounds),
+        "patch_cpu_s": patch,
+        "patch_first_s": setup,
+        "networks": networks,
+    }
 
 
 def report(results: dict[str, Any]) -> None:
@@ -169,11 +191,12 @@ def report(results: dict[str, Any]) -> None:
     for name, seconds in results["tile_cpu_s"].items():
         rates = [results["size"] ** 2 / 1e6 / s for s in seconds]
         print(f"tile, {name:<24} {spread(rates)} Mpx/s, {statistics.median(rates) / floor:.1f} x the decode")
-    ours = results["patch_cpu_s"][OURS]
-    for name, seconds in results["patch_cpu_s"].items():
-        rates = [results["edge"] ** 2 / 1e6 / s for s in seconds]
-        ratios = [own / other for own, other in zip(ours, seconds, strict=True)]
-        print(f"patch, {name:<28} {spread(rates)} Mpx/s, {spread(ratios)} x ours")
+    patches = {"U-Net (demo)": {"edge": results["edge"], "cpu_s": results["patch_cpu_s"]}, **results["networks"]}
+    for network, found in patches.items():
+        for name, seconds in found["cpu_s"].items():
+            rates = [found["edge"] ** 2 / 1e6 / s for s in seconds]
+            ratios = [own / other for own, other in zip(found["cpu_s"][OURS], seconds, strict=True)]
+            print(f"patch, {network:<13} {name:<22} {spread(rates)} Mpx/s, {spread(ratios)} x ours")
 
 
 def spread(values: list[float]) -> str:
@@ -185,9 +208,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=1024, help="pixels along the edge of a tile's core")
     parser.add_argument("--quick", action="store_true", help="a small tile, one round, no torch.compile: does it run?")
+    parser.add_argument("--networks", nargs="*", default=["patchcnn", "segformer", "resnet34"], metavar="FAMILY")
     parser.add_argument("--json", type=Path, help="where to keep the raw figures")
     args = parser.parse_args()
-    results = measure(256 if args.quick else args.size, 1 if args.quick else args.rounds, args.quick)
+    size, rounds = (256, 1) if args.quick else (args.size, args.rounds)
+    results = measure(size, rounds, args.quick, ["patchcnn"] if args.quick else args.networks)
     report(results)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)

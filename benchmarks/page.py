@@ -303,6 +303,15 @@ def inference(found: dict[str, Any], _: Path) -> str:
         ]
         for name, seconds in patch.items()
     ]
+    others = [
+        [family, name, spread([o / s for o, s in zip(one["cpu_s"][first], seconds, strict=True)], 2)]
+        for family, one in found.get("networks", {}).items()
+        for first in [next(iter(one["cpu_s"]))]
+        for name, seconds in one["cpu_s"].items()
+        if name != first
+    ]
+    title = "Other families with random weights, patches of 256 px:"
+    networks = f"{title}\n\n{table(['family', 'engine', '× eager torch'], others)}\n" if others else ""
     return f"""## Models on one thread
 
 Mpx per CPU second, from `inference.py`: a whole tile of {found["size"]} px with its halo, windows and blending.
@@ -312,6 +321,17 @@ Mpx per CPU second, from `inference.py`: a whole tile of {found["size"]} px with
 The U-Net alone on a patch of {found["edge"]} px; probabilities agree to 1e-4, nothing runs in less than float32.
 
 {table(["engine", "Mpx/s", "× ours"], engines)}
+
+{networks}"""
+
+
+def recall(found: dict[str, Any], _: Path) -> str:
+    return f"""## Calibrated recall
+
+{found["regions"]} synthetic regions ({found["tiles"]} tiles) scored by the demo's screen, from `recall.py`: half of
+them calibrate, the other half is counted. The stated recall of {found["recall_stated"]:g} of mine area held in
+{found["held"]} of {found["resamples"]} resamples (mean {found["recall_mean"]:.3f}, lowest
+{found["recall_lowest"]:.3f}), with {found["kept_mean"]:.0%} of the tiles kept. {found["label"].capitalize()}.
 """
 
 
@@ -451,6 +471,7 @@ PARTS: dict[str, Callable[[dict[str, Any], Path], str]] = {
     "scale": scale,
     "kernels": kernels,
     "inference": inference,
+    "recall": recall,
     "write": write,
     "memory": memory,
     "dataset": dataset,

@@ -13,7 +13,7 @@ from affine import Affine
 from minescale.models.package import ModelPackage, load_package, write_package
 from minescale.models.predictor import load_predictor
 from minescale.models.spec import ModelSpec, trained_range
-from tests.cli.conftest import run
+from tests.cli.conftest import QUICK, run
 
 PLACE = {"crs": "EPSG:32632", "transform": Affine(10, 0, 500_000, 0, -10, 5_000_000)}
 
@@ -234,3 +234,26 @@ def test_an_image_is_looked_at_twice(
     missing = run("model", "detect", tmp_path / "none.tif", *models, "--out", tmp_path / "no")
     assert missing.exit_code == 2
     assert not (tmp_path / "no").exists()
+
+
+def test_a_scan_looks_twice(stages: tuple[ModelPackage, ModelPackage], where: tuple[str, ...], tmp_path: Path) -> None:
+    """A package of two stages is a model like any other: high where ground is bare and bright, else 0."""
+    import zarr
+
+    paths = [package.path for package in stages]
+    assert run("model", "join", *paths, "--name", "bare-and-bright", "--out", tmp_path / "both").exit_code == 0
+    done = run("scan", *where, "--model", tmp_path / "both", "--out", tmp_path / "scan", *QUICK, "--progress", "none")
+    assert done.exit_code == 0, done.stderr
+    codes = zarr.open_group(tmp_path / "scan" / "mosaic.zarr", mode="r")["0/probability"][:]
+    seen = codes[codes != 255]
+    assert (seen == 0).mean() > 0.5
+    assert (seen > 0).any()
+
+
+def test_a_scan_in_an_engine_that_is_not_there_is_refused_before_it_starts(
+    where: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = run("scan", *where, "--model", "demo", "--out", tmp_path / "scan", *QUICK, "--set", "engine.device=tpu")
+    assert done.exit_code == 2
+    assert "unknown device" in done.stderr
+    assert not (tmp_path / "scan" / "mosaic.zarr").exists()
