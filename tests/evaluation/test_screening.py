@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from minescale.cli import main
 from minescale.errors import ModelError, UsageError
-from minescale.evaluation.calibrated import write_calibrated
+from minescale.evaluation.calibrated import price, write_calibrated
 from minescale.evaluation.screening import TileScores, calibrate_screen, tile_scores
 from minescale.labels.sets.classes import BINARY, ClassMap
 from minescale.labels.sets.dataset import ArrayReader, Dataset
@@ -21,6 +21,7 @@ from minescale.models.package import ModelPackage, load_package, write_package
 from minescale.models.predictor import load_predictor
 from minescale.models.spec import ModelSpec, trained_range
 from minescale.planning.calibration import area_threshold, steady_threshold
+from minescale.synthetic import Region
 
 FINE, COARSE, TILE_M, SIZE = 20.0, 80.0, 960.0, 96
 SITES = 140
@@ -237,3 +238,26 @@ def test_the_command_writes_a_calibrated_package(package: ModelPackage, sites: D
     assert strict.exit_code == 2
     assert "too little mine area" in strict.stderr
     assert not (tmp_path / "strict").exists()
+
+
+def test_a_planned_scan_is_priced_with_the_survivors(small_region: Region, tmp_path: Path) -> None:
+    from minescale import api
+    from minescale.config import load_config
+    from minescale.planning.run_dir import RunDir
+
+    def planned(mode: str) -> RunDir:
+        """A plan, written as a scan writes it and read back."""
+        wanted = api.request(
+            catalog=str(small_region.catalog), bbox=small_region.bbox, datetime=small_region.period, model="demo"
+        )
+        settings = {"engine.cluster": "inline", "grid.tile_size": 256, "store.chunk": 128, "pyramid.mode": mode}
+        folder = RunDir(str(tmp_path / mode))
+        folder.save_plan(api.plan(wanted, load_config(overrides=settings)))
+        return folder
+
+    plan = planned("on").load_plan()
+    few, all_of_them = price(plan, 0.05), price(plan, 1.0)
+    assert 0 < few["bytes_share"] < all_of_them["bytes_share"]
+    assert few["seconds_share"] < 1 < all_of_them["seconds_share"], "with all refined the coarse level comes on top"
+    with pytest.raises(UsageError, match="no coarse level"):
+        price(planned("off").load_plan(), 0.05)
