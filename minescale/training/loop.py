@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from minescale.errors import ModelError
 from minescale.labels.sets.whole import whole
-from minescale.models.network import InputScaling, out_of_memory
+from minescale.models.network import InputScaling, channels_last, out_of_memory
 from minescale.models.spec import ModelSpec
 from minescale.training.batches import Batch, TrainBatches, ValBatches
 from minescale.training.checkpoint import Progress, read_checkpoint, write_checkpoint
@@ -57,7 +57,7 @@ class Loop:
     _precision: Precision = field(init=False)
 
     def __post_init__(self) -> None:
-        self.network.to(self.device)
+        channels_last(self.network.to(self.device))
         self._scaling = InputScaling(self.spec, self.device)
         chips = self.spec.task == "chips"
         self._forward = self.network.chip if chips else self.network  # type: ignore[assignment]  # ChipNetwork
@@ -198,8 +198,7 @@ class Loop:
 
     def _backward(self, batch: Batch, share: int, tally: Tally) -> None:
         for piece in batch.pieces(self.progress.pieces):
-            with self._precision.autocast():
-                logits = self._forward(self._scaling(piece.images))
+            logits = self._logits(piece)
             loss = self.loss(logits, piece.labels)
             value = float(loss.detach())
             if not math.isfinite(value):
@@ -212,13 +211,18 @@ class Loop:
             self._precision.scaled(loss * weight).backward()  # type: ignore[no-untyped-call]
             tally.add_loss(value, logits.detach(), piece.labels)
 
+    def _logits(self, batch: Batch) -> Tensor:
+        # Convolutions run up to twice as fast with channels last.
+        scaled = self._scaling(batch.images).contiguous(memory_format=torch.channels_last)
+        with self._precision.autocast():
+            return self._forward(scaled)
+
     def _validate(self) -> Tally:
         tally = Tally()
         with self._averaged(), torch.inference_mode():
             self.network.eval()
             for batch in self.val:
-                with self._precision.autocast():
-                    logits = self._forward(self._scaling(batch.images))
+                logits = self._logits(batch)
                 value = float(self.loss(logits, batch.labels))
                 tally.add(value, logits, batch.labels, self.loss.target)
         return tally
