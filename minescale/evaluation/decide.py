@@ -59,6 +59,12 @@ def best_threshold(
     return float((levels[level - 1] + levels[level]) / 2)
 
 
+def mostly_positive(scored: Scored) -> bool:
+    """Whether more than half of the samples, or pixels, are the target."""
+    positives, negatives = _both(tally(scored), "a threshold")
+    return float(positives.sum()) > float(negatives.sum())
+
+
 def fit_calibration(scored: Scored, method: Literal["temperature", "isotonic"] = "temperature") -> dict[str, Any]:
     """The correction that a specification's ``calibration`` takes, fitted on scores as they were before any.
 

@@ -75,6 +75,8 @@ class Family:
     """Upper estimate of the memory ``predict`` needs per pixel of a patch, beyond its input; without loading it."""
     engines: bool = False
     """Whether the factory takes the names of :data:`ENGINES` for devices and hands them on."""
+    torch: bool = True
+    """Whether running it takes PyTorch, with the memory of its libraries; where not, it looks at each pixel alone."""
     together: bool = False
     """Whether ``predict`` takes patches together, up to :data:`AT_ONCE_BYTES`, not one after the other."""
 
@@ -142,10 +144,10 @@ _SAM_SIZES = {"mini": (64, 4, 256), "base": (768, 12, 1024), "large": (1024, 16,
 """Width, heads and edge of the image, as in :mod:`minescale.models.sam`, which imports torch."""
 _NETWORK = "minescale.models.network:NetworkPredictor"
 _FAMILIES: dict[str, Family] = {
-    "index": Family(factory="minescale.models.index:IndexPredictor", bytes_per_pixel=_index_bytes),
-    "pixel": Family(factory="minescale.models.pixel:PixelPredictor", bytes_per_pixel=_pixel_bytes),
-    "kmeans": Family(factory="minescale.models.kmeans:KMeansPredictor", bytes_per_pixel=_feature_bytes),
-    "trees": Family(factory="minescale.models.trees:TreesPredictor", bytes_per_pixel=_feature_bytes),
+    "index": Family(factory="minescale.models.index:IndexPredictor", bytes_per_pixel=_index_bytes, torch=False),
+    "pixel": Family(factory="minescale.models.pixel:PixelPredictor", bytes_per_pixel=_pixel_bytes, torch=False),
+    "kmeans": Family(factory="minescale.models.kmeans:KMeansPredictor", bytes_per_pixel=_feature_bytes, torch=False),
+    "trees": Family(factory="minescale.models.trees:TreesPredictor", bytes_per_pixel=_feature_bytes, torch=False),
     "patchcnn": Family(factory=_NETWORK, bytes_per_pixel=_patchcnn_bytes, together=True),
     "resnet34": Family(factory=_NETWORK, bytes_per_pixel=_resnet34_bytes, together=True),
     "sam": Family(factory=_NETWORK, bytes_per_pixel=_sam_bytes, together=True),

@@ -16,6 +16,7 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
+from minescale.models.predictor import find_family
 from minescale.planning.memory import store_bytes
 from minescale.planning.plan import LevelSpec, ScanPlan
 from minescale.planning.rates import Work
@@ -26,8 +27,6 @@ from minescale.sources.inflate import share_read
 from minescale.sources.scenes import Scene
 
 SAMPLE_SCENES = 8
-PER_PIXEL = ("index", "pixel")
-"""Families that look at each pixel by itself."""
 MAX_CLOUD = 99.5
 """A scene this cloudy is expected to be dropped once its quality band has been read."""
 
@@ -173,7 +172,7 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float,
     unread = spared * (1 - share) + ends * share
     requests, compressed, decoded = (touched - unread - saved * share) * share
     predicted = float(pixels[index.inside.ravel()].sum()) * len(plan.periods) * share
-    alone = level.family in PER_PIXEL
+    alone = not find_family(level.family).torch
     work = Work(
         tiles=n_tiles * share,
         blocks=requests,

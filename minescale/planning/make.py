@@ -8,7 +8,7 @@ from minescale.config import Config
 from minescale.errors import UsageError
 from minescale.grid import SNAP_PX, MosaicGrid, resolve_crs
 from minescale.models.package import ModelPackage, check_fits, load_package
-from minescale.models.predictor import resolve_device
+from minescale.models.predictor import find_family, resolve_device
 from minescale.models.windows import peak_bytes
 from minescale.planning.cost import Prices, price_plan
 from minescale.planning.memory import MemoryProjection, check_memory, project_memory
@@ -20,8 +20,6 @@ from minescale.sources.freeze import FrozenCatalog, freeze, scenes_digest
 from minescale.sources.scenes import source_anchor
 from minescale.types import Channel, physical_bands
 
-TORCHLESS = ("index", "pixel")
-"""Families whose predictors never import torch."""
 FLAT_TILE, PYRAMID_TILE = 1024, 512
 """Default tile edges: large tiles read whole source blocks; small ones prune more finely."""
 
@@ -185,7 +183,7 @@ def plan_memory(plan: ScanPlan, package: ModelPackage) -> MemoryProjection:
                 layers=most_layers(plan, level.level),
                 mask_factor=factor,
                 model_bytes=peak_bytes(found.spec, plan.grid.tile_size, level.halo),
-                uses_torch=any(other.family not in TORCHLESS for other in plan.levels),
+                uses_torch=any(find_family(other.family).torch for other in plan.levels),
             )
         )
     return max(projections, key=lambda p: p.total)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minescale.errors import UsageError
-from minescale.evaluation.decide import best_threshold, fit_calibration
+from minescale.evaluation.decide import best_threshold, fit_calibration, mostly_positive
 from minescale.evaluation.evaluate import evaluate
 from minescale.evaluation.scored import Scored, score_dataset
 from minescale.labels.auditing.audit import Audit
@@ -37,8 +37,8 @@ def finish(
 ) -> ModelPackage:
     """Make a package of what was fitted.
 
-    The probability is calibrated by temperature, then the threshold set to the highest F1, both on val; test decides
-    nothing.
+    The probability is calibrated by temperature, then the threshold set to the highest F1 (Matthews correlation where
+    more than half of val is the target), both on val; test decides nothing.
 
     Parameters
     ----------
@@ -95,7 +95,9 @@ def _decided(fitted: Fitted, val: Dataset, scratch: Path, device: str) -> ModelS
         return score_dataset(load_predictor(draft, device), val)
 
     spec = spec.replace(calibration=fit_calibration(scored("raw")))
-    return spec.replace(threshold=best_threshold(scored("calibrated"), by="f1"))
+    found = scored("calibrated")
+    # Where most of val is mining, F1 is highest near calling everything mining.
+    return spec.replace(threshold=best_threshold(found, by="mcc" if mostly_positive(found) else "f1"))
 
 
 def _facts(

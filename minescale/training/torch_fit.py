@@ -66,7 +66,7 @@ def fit_torch(
     train_samples, val_samples = (Samples.of(part, family.task) for part in (train, val))  # type: ignore[arg-type]
     counts, present = class_counts(train_samples)
     spec = make_spec(config, source, train_samples)
-    _check_monitor(config, spec, val_samples)
+    _check_val(spec, val_samples)
     resolved = resolve_device(spec, device)
     with joined(resolved) as world:
         place = torch.device(f"cuda:{world.local_rank}" if resolved == "cuda" and world.size > 1 else resolved)
@@ -134,20 +134,18 @@ def _weights(config: TrainConfig, counts: np.ndarray[Any, Any]) -> list[float] |
     return weights
 
 
-def _check_monitor(config: TrainConfig, spec: ModelSpec, val: Samples) -> None:
-    """Refuse to watch a figure that val cannot give."""
-    if config.run.monitor == "val_loss":
-        return
+def _check_val(spec: ModelSpec, val: Samples) -> None:
+    """Refuse a val part that lacks a class: nothing could be watched, and no threshold or calibration set."""
     held = set()
     for _, label in val:
         held |= set(np.unique(label).tolist())
     held.discard(val.ignore)
     if spec.target_index not in held or len(held) < 2:
         raise ModelError(
-            f"{config.run.monitor} cannot be watched: val holds one side only",
+            "val holds one side only: nothing can be watched there, and no threshold be set",
             got=", ".join(spec.classes[value] for value in sorted(held)) or "no label",
             expected=f"{spec.target} and others",
-            fix="another split, or --set run.monitor=val_loss",
+            fix="another split",
         )
 
 
