@@ -21,6 +21,12 @@ from minescale.models.spec import ModelSpec, nearest
 
 _GPU_SHARE = 8
 """A GPU takes this many times the pixels that a CPU takes at once."""
+_OUT_OF_MEMORY = (
+    "not enough memory",  # the CPU's allocator on Windows, and on Linux
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 ENTRY_POINTS = "minescale.architectures"
 """Group of entry points by which other distributions add networks: each an :class:`Architecture`. A
 :class:`minescale.models.predictor.Family` of the same name says what running it costs."""
@@ -323,4 +329,4 @@ class NetworkPredictor:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether a device or the CPU's allocator had no more memory to give."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)

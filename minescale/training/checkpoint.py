@@ -29,7 +29,7 @@ class Progress:
     """What is not tensors."""
 
     identity: str
-    """Of settings, samples and split: a checkpoint of another training is refused."""
+    """Of settings, samples, labels and initial weights: a checkpoint of another training is refused."""
     epochs: int = 0
     """Finished."""
     steps: int = 0
@@ -86,6 +86,35 @@ def read_checkpoint(
     ModelError
         where the checkpoint is of another training, or broken.
     """
+    found = _read(folder, identity)
+    if found is None:
+        return None
+    progress, numbers, tensors = found
+    network.load_state_dict(_under("model.", tensors))
+    if mean is not None:
+        for name, kept in _under("mean.", tensors).items():
+            mean[name].copy_(kept)
+    saved: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in numbers.items()}
+    for name, tensor in _under("optimiser.", tensors).items():
+        index, _, key = name.partition(".")
+        saved.setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict({"state": saved, "param_groups": optimiser.state_dict()["param_groups"]})
+    return progress
+
+
+def check_checkpoint(folder: Path, identity: str) -> None:
+    """Refuse a folder whose checkpoint cannot be continued, before anything in it is changed.
+
+    Raises
+    ------
+    ModelError
+        where the checkpoint is of another training, or broken.
+    """
+    _read(folder, identity)
+
+
+def _read(folder: Path, identity: str) -> tuple[Progress, dict[str, Any], dict[str, Tensor]] | None:
+    """Progress, the optimiser's numbers and all tensors of a checkpoint; None where there is none."""
     path = folder / CHECKPOINT
     if not path.is_file():
         return None
@@ -93,7 +122,7 @@ def read_checkpoint(
         with safe_open(path, framework="pt") as file:
             state = json.loads((file.metadata() or {})[_STATE])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-        progress = Progress(**state["progress"])
+        progress, numbers = Progress(**state["progress"]), dict(state["optimiser"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{path} cannot be read", got=error, fix="start anew: --no-resume, or another --out"
@@ -103,16 +132,7 @@ def read_checkpoint(
             f"{folder} holds a training with other settings, data or split",
             fix="start anew: --no-resume, or another --out",
         )
-    network.load_state_dict(_under("model.", tensors))
-    if mean is not None:
-        for name, kept in _under("mean.", tensors).items():
-            mean[name].copy_(kept)
-    saved: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in state["optimiser"].items()}
-    for name, tensor in _under("optimiser.", tensors).items():
-        index, _, key = name.partition(".")
-        saved.setdefault(int(index), {})[key] = tensor
-    optimiser.load_state_dict({"state": saved, "param_groups": optimiser.state_dict()["param_groups"]})
-    return progress
+    return progress, numbers, tensors
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -181,11 +181,11 @@ class Loop:
         self._precision.step(self._optimiser)
         tally.merge(counted)
 
-    def _halve(self, batches: Sequence[Batch], error: Exception | None) -> None:
+    def _halve(self, batches: Sequence[Batch], error: Exception | None, doing: str = "train") -> None:
         size = max(len(batch.names) for batch in batches)
         if self.progress.pieces >= size:
             raise ModelError(
-                f"memory is too short to train on one sample of {tuple(batches[0].images.shape[2:])} pixels",
+                f"memory is too short to {doing} on one sample of {tuple(batches[0].images.shape[2:])} pixels",
                 got=str(error).split("\n")[0],
                 fix="--set batch.crop=..., or a smaller network",
             ) from error
@@ -200,16 +200,21 @@ class Loop:
         for piece in batch.pieces(self.progress.pieces):
             logits = self._logits(piece)
             loss = self.loss(logits, piece.labels)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise ModelError(
-                    f"the loss is no number in epoch {self.progress.epochs + 1}",
-                    got=f"{value} for samples {', '.join(dict.fromkeys(piece.names))}",
-                    fix="look at these samples, or a lower --set optimiser.lr",
-                )
+            value = self._number(loss, piece, "the loss")
             weight = len(piece.names) / len(batch.names) / share
             self._precision.scaled(loss * weight).backward()  # type: ignore[no-untyped-call]
             tally.add_loss(value, logits.detach(), piece.labels)
+
+    def _number(self, loss: Tensor, batch: Batch, what: str) -> float:
+        """A loss as a finite number, or an error that names the samples."""
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ModelError(
+                f"{what} is no number in epoch {self.progress.epochs + 1}",
+                got=f"{value} for samples {', '.join(dict.fromkeys(batch.names))}",
+                fix="look at these samples, or a lower --set optimiser.lr",
+            )
+        return value
 
     def _logits(self, batch: Batch) -> Tensor:
         # Convolutions run up to twice as fast with channels last.
@@ -222,10 +227,24 @@ class Loop:
         with self._averaged(), torch.inference_mode():
             self.network.eval()
             for batch in self.val:
-                logits = self._logits(batch)
-                value = float(self.loss(logits, batch.labels))
-                tally.add(value, logits, batch.labels, self.loss.target)
+                tally.merge(self._judged(batch))
         return tally
+
+    def _judged(self, batch: Batch) -> Tally:
+        """One batch of val; where memory is short for it, in smaller parts from there on."""
+        while True:
+            tally = Tally()
+            try:
+                for piece in batch.pieces(self.progress.pieces):
+                    logits = self._logits(piece)
+                    value = self._number(self.loss(logits, piece.labels), piece, "the loss on val")
+                    tally.add(value, logits, piece.labels, self.loss.target)
+                return tally
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                failed = error
+            self._halve([batch], failed, "validate")
 
     def _merged(self, tally: Tally) -> Tally:
         whole_set = Tally()

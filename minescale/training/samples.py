@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -104,12 +105,12 @@ def counted(label: NDArray[np.uint8], image: NDArray[np.uint16], ignore: int | N
     return values
 
 
-def class_counts(samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def class_counts(samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
     """What a training part holds.
 
     Returns
     -------
-    (class,) labels that count, and (sample, class) whether a sample has any.
+    (class,) labels that count, (sample, class) whether a sample has any, and the SHA-256 of all labels.
 
     Raises
     ------
@@ -118,7 +119,9 @@ def class_counts(samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.bool_]
     """
     names = samples.dataset.classes.names
     each = np.zeros((len(samples), len(names)), np.int64)
+    checksum = hashlib.sha256()
     for row, (image, label) in enumerate(samples):
+        checksum.update(label.tobytes())
         values = counted(label, image, samples.ignore, -1).ravel()
         each[row] = np.bincount(values[values >= 0], minlength=len(names))
     total = each.sum(axis=0)
@@ -130,4 +133,4 @@ def class_counts(samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.bool_]
             expected="every class",
             fix="another split",
         )
-    return total, each > 0
+    return total, each > 0, checksum.hexdigest()

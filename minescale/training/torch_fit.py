@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from minescale.models.predictor import resolve_device
 from minescale.models.spec import ModelSpec
 from minescale.training.augmentation import Augmentation, check_airlight
 from minescale.training.batches import TrainBatches, ValBatches
+from minescale.training.checkpoint import check_checkpoint
 from minescale.training.config import TrainConfig
 from minescale.training.fitted import Fitted
 from minescale.training.loop import BEST, Loop
@@ -64,9 +65,9 @@ def fit_torch(
     family = architecture(config.family)
     check_airlight(config.augment)
     train_samples, val_samples = (Samples.of(part, family.task) for part in (train, val))  # type: ignore[arg-type]
-    counts, present = class_counts(train_samples)
+    counts, present, taught = class_counts(train_samples)
     spec = make_spec(config, source, train_samples)
-    _check_val(spec, val_samples)
+    watched = _check_val(spec, val_samples)
     resolved = resolve_device(spec, device)
     with joined(resolved) as world:
         place = torch.device(f"cuda:{world.local_rank}" if resolved == "cuda" and world.size > 1 else resolved)
@@ -74,6 +75,9 @@ def fit_torch(
         torch.manual_seed(config.seed)
         network = build_network(spec)
         start = load_initial(network, spec, config.initial_weights).to_dict() if config.initial_weights else {}
+        identity = _identity(config, source, (train, val), (taught, watched), _checksum(network, start))
+        if resume:
+            check_checkpoint(out, identity)
         loop = Loop(
             spec=spec,
             network=network,
@@ -96,7 +100,7 @@ def fit_torch(
                 samples=val_samples, size=config.batch.size, stride=family.stride, device=place, world=world
             ),
             folder=out,
-            identity=_identity(config, train, val),
+            identity=identity,
             world=world,
             device=place,
             tell=tell if world.first else silent,
@@ -134,10 +138,16 @@ def _weights(config: TrainConfig, counts: np.ndarray[Any, Any]) -> list[float] |
     return weights
 
 
-def _check_val(spec: ModelSpec, val: Samples) -> None:
-    """Refuse a val part that lacks a class: nothing could be watched, and no threshold or calibration set."""
-    held = set()
+def _check_val(spec: ModelSpec, val: Samples) -> str:
+    """Refuse a val part that lacks a class: nothing could be watched, and no threshold or calibration set.
+
+    Returns
+    -------
+    SHA-256 of its labels.
+    """
+    held, checksum = set(), hashlib.sha256()
     for _, label in val:
+        checksum.update(label.tobytes())
         held |= set(np.unique(label).tolist())
     held.discard(val.ignore)
     if spec.target_index not in held or len(held) < 2:
@@ -147,9 +157,22 @@ def _check_val(spec: ModelSpec, val: Samples) -> None:
             expected=f"{spec.target} and others",
             fix="another split",
         )
+    return checksum.hexdigest()
 
 
-def _identity(config: TrainConfig, train: Dataset, val: Dataset) -> str:
-    """What a checkpoint has to agree with: settings and samples."""
-    parts = [train.samples["id"].astype(str).tolist(), val.samples["id"].astype(str).tolist()]
-    return hashlib.sha256(json.dumps([config.digest, parts]).encode()).hexdigest()
+def _identity(config: TrainConfig, source: Dataset, parts: Sequence[Dataset], labels: Sequence[str], start: str) -> str:
+    """What a checkpoint has to agree with: settings, samples and their labels, and the weights it began with."""
+    ids = [part.samples["id"].astype(str).tolist() for part in parts]
+    classes = [list(source.classes.names), source.classes.ignore]
+    told = [config.digest, source.name, source.units, list(parts[0].bands), classes, ids, list(labels), start]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _checksum(network: torch.nn.Module, start: Mapping[str, Any]) -> str:
+    """SHA-256 of the tensors that initial weights were put into; empty where there are none."""
+    if not start:
+        return ""
+    checksum, state = hashlib.sha256(), network.state_dict()
+    for name in sorted({*start["copied"], *start["inflated"]}):
+        checksum.update(name.encode() + state[name].detach().cpu().float().numpy().tobytes())
+    return checksum.hexdigest()

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from minescale.errors import ModelError
 from minescale.labels.sets.units import as_reflectance
-from minescale.models.network import InputScaling, build_network
+from minescale.models.network import InputScaling, build_network, out_of_memory
 from minescale.models.unet import UNet
 from minescale.training.batches import ValBatches
 from minescale.training.checkpoint import CHECKPOINT
@@ -128,6 +128,15 @@ def test_a_loss_that_is_no_number_names_the_samples(tmp_path: Path, monkeypatch:
     assert not (tmp_path / BEST).exists()
 
 
+def test_a_failed_allocation_is_short_memory() -> None:
+    with pytest.raises(RuntimeError) as failed:
+        torch.empty(10**14)
+    assert out_of_memory(failed.value)
+    for text in ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling", "CUDA error: out of memory"):
+        assert out_of_memory(RuntimeError(text))
+    assert not out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+
+
 def test_short_memory_makes_batches_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forward, most = UNet.forward, 1
 
@@ -147,6 +156,40 @@ def test_short_memory_makes_batches_smaller(tmp_path: Path, monkeypatch: pytest.
     most = 0
     with pytest.raises(ModelError, match="memory is too short"):
         fit(tmp_path / "hopeless", {"run.epochs": 1})
+
+
+def test_short_memory_in_validation_makes_its_batches_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward, most = UNet.forward, 1
+    whole = fit(tmp_path / "whole", {"run.epochs": 1})
+
+    def short(self: UNet, x: torch.Tensor) -> torch.Tensor:
+        if not self.training and len(x) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, x)
+
+    monkeypatch.setattr(UNet, "forward", short)
+    fitted = fit(tmp_path / "short", {"run.epochs": 1})
+    assert whole is not None
+    assert fitted is not None
+    assert len(fitted.facts["notes"]) == 2
+    (one,), (other,) = whole.history["epochs"], fitted.history["epochs"]
+    assert one["val_accuracy"] == other["val_accuracy"]
+
+    most = 0
+    with pytest.raises(ModelError, match="memory is too short to validate"):
+        fit(tmp_path / "hopeless", {"run.epochs": 1})
+
+
+def test_a_validation_that_gives_no_number_names_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = UNet.forward
+
+    def broken(self: UNet, x: torch.Tensor) -> torch.Tensor:
+        return forward(self, x) * (1.0 if self.training else float("nan"))
+
+    monkeypatch.setattr(UNet, "forward", broken)
+    with pytest.raises(ModelError, match=r"loss on val is no number in epoch 1(?s:.)*s003"):
+        fit(tmp_path, {})
+    assert not (tmp_path / BEST).exists()
 
 
 def test_early_stopping_counts_epochs_without_a_better_one(tmp_path: Path) -> None:

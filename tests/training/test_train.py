@@ -161,8 +161,40 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_other_settings_need_another_folder_or_a_new_start(tmp_path: Path) -> None:
     dataset = pixel_set(n=20, size=16)
     trained(dataset, tmp_path, changes={"run.epochs": 1})
+    before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(ModelError, match="no-resume"):
         trained(dataset, tmp_path, changes={"run.epochs": 1, "seed": 1})
+    assert (tmp_path / "config.json").read_bytes() == before
     events: list[Event] = []
     trained(dataset, tmp_path, changes={"run.epochs": 1, "seed": 1}, resume=False, tell=events.append)
     assert len([e for e in events if isinstance(e, EpochDone)]) == 1
+
+
+def test_other_data_or_another_start_is_not_continued(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"run.epochs": 1}
+    dataset, out = pixel_set(n=20, size=16), tmp_path / "out"
+    trained(dataset, out, changes=changes)
+    inverted = pixel_set(n=20, size=16)
+    inverted.reader.masks[:] ^= 1  # type: ignore[attr-defined]
+    watched = pixel_set(n=20, size=16)
+    watched.reader.masks[3] ^= 1  # type: ignore[attr-defined]  # of val
+    classes = replace(dataset.classes, names=("ground", "mine"))
+    for other in (
+        inverted,
+        watched,
+        replace(dataset, name="others"),
+        replace(dataset, units="toa reflectance x 1e4"),
+        replace(dataset, bands=("blue", "green", "red", "swir16")),
+        replace(dataset, classes=classes),
+    ):
+        with pytest.raises(ModelError, match="other settings, data or split"):
+            trained(other, out, changes=changes)
+    start = tmp_path / "start.safetensors"
+    start.write_bytes((out / BEST).read_bytes())
+    again = {**changes, "initial_weights": str(start)}
+    trained(dataset, tmp_path / "second", changes=again)
+    trained(dataset, tmp_path / "second", changes=again)
+    trained(dataset, tmp_path / "third", changes={**changes, "seed": 3})
+    start.write_bytes((tmp_path / "third" / BEST).read_bytes())
+    with pytest.raises(ModelError, match="other settings, data or split"):
+        trained(dataset, tmp_path / "second", changes=again)
