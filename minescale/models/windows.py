@@ -105,11 +105,15 @@ def _predict(predictor: Predictor, composite: NDArray[np.uint16], halo: int, cla
 
 
 def _by_pixel(predictor: Predictor, core: NDArray[np.uint16], classes: slice) -> NDArray[np.float32]:
+    """Reflectance is cut at the specification's ``clip`` here, for every family of single pixels alike."""
     height, width = core.shape[1:]
+    limit = predictor.spec.clip
     scores = np.empty((classes.stop - classes.start, height, width), np.float32)
     rows = max(1, _STRIPE_PIXELS // width)
     for top in range(0, height, rows):
         stripe = core[:, top : top + rows] * REFLECTANCE
+        if limit is not None:
+            np.minimum(stripe, np.float32(limit), out=stripe)
         scores[:, top : top + rows] = predictor.predict(stripe[np.newaxis])[0, classes]
     return scores
 

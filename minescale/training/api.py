@@ -91,7 +91,7 @@ def train(
 
     fitted: Fitted | None
     if config.family in TABLE_FAMILIES:
-        fitted = _fit_table(learnt, watched, config, folder, begin)
+        fitted = _fit_table(split.of(dataset, "train"), learnt, watched, config, folder, begin)
     else:
         from minescale.training.torch_fit import fit_torch
 
@@ -102,12 +102,14 @@ def train(
     return None if fitted is None else _finished(fitted, dataset, split, found, folder, record, device)
 
 
-def _fit_table(train: Dataset, val: Dataset, config: TrainConfig, folder: Path, begin: Callable[[], None]) -> Fitted:
+def _fit_table(
+    source: Dataset, train: Dataset, val: Dataset, config: TrainConfig, folder: Path, begin: Callable[[], None]
+) -> Fitted:
     """Fit a model of the pixel table; its files come into the folder when there is a model."""
     from minescale.training.tables.fit import fit_table
 
     with tempfile.TemporaryDirectory() as scratch:
-        fitted = fit_table(train, val, config, Path(scratch))
+        fitted = fit_table(train, val, config, Path(scratch), source=source)
         begin()
         shutil.copytree(scratch, folder, dirs_exist_ok=True)
     return fitted

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
 
 from minescale.errors import ModelError
-from minescale.labels.auditing.classstats import mining_values
-from minescale.labels.sets.classes import ClassMap
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.units import saturation
 from minescale.models.network import architecture, default_halo, options_of
 from minescale.models.spec import HALO_STEP, ModelSpec, trained_range
 from minescale.training.config import TrainConfig
+from minescale.training.origin import target_of, training_facts
 from minescale.training.samples import Samples
 from minescale.training.scaling import constants
 
@@ -58,7 +56,7 @@ def make_spec(config: TrainConfig, source: Dataset, train: Samples) -> ModelSpec
         resolution=float(resolution),
         resolutions=trained_range(float(resolution)),
         classes=source.classes.names,
-        target=target_of(config, source.classes),
+        target=target_of(config.target, source.classes),
         threshold=0.5,
         patch=config.patch or max(PATCH, _up(2 * halo + HALO_STEP)),
         halo=halo,
@@ -76,26 +74,6 @@ def make_spec(config: TrainConfig, source: Dataset, train: Samples) -> ModelSpec
     return spec
 
 
-def target_of(config: TrainConfig, classes: ClassMap) -> str:
-    """The class that is looked for: as the settings say, or the only one that stands for mining.
-
-    Raises
-    ------
-    ModelError
-        where it is not a class of the set, or it could be several.
-    """
-    if config.target:
-        if config.target not in classes.names:
-            raise ModelError("the target is no class of the set", got=config.target, expected=", ".join(classes.names))
-        return config.target
-    found = [classes.names[value] for value in mining_values(classes)]
-    if len(found) != 1:
-        raise ModelError(
-            "which class is looked for?", got=", ".join(classes.names), fix="--set target=..., one of these"
-        )
-    return found[0]
-
-
 def pair_bands(names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     """Bands and number of dates: ``t0_red, t1_red`` are one band at two dates.
 
@@ -111,25 +89,6 @@ def pair_bands(names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     if not all(found) or dates[0] != dates[1] or names != tuple(f"t{d}_{b}" for d in (0, 1) for b in dates[d]):
         raise ModelError("the bands of two dates do not match", got=", ".join(names), expected="t0_red ... t1_red ...")
     return tuple(dates[0]), 2
-
-
-def training_facts(dataset: Dataset) -> dict[str, Any]:
-    """What a package keeps of its data: name, licence, and where and when its samples lie, as far as known."""
-    samples = dataset.samples
-    facts: dict[str, Any] = {"data": dataset.name, "data_licence": dataset.licence}
-    if "attribution" in dataset.provenance:
-        facts["attribution"] = str(dataset.provenance["attribution"])
-    if {"lon", "lat"} <= set(samples):
-        lon, lat = (samples[c].dropna().astype(float) for c in ("lon", "lat"))
-        if len(lon):
-            edges = (lon.min(), lat.min(), lon.max(), lat.max())
-            facts["bbox"] = [round(float(edge), 4) for edge in edges]
-    if "image_date" in samples:
-        days = sorted(d for text in samples["image_date"].dropna().astype(str) for d in text.split("/"))
-        full = [d for d in days if re.fullmatch(r"\d{4}-\d\d-\d\d", d[:10])]
-        if full:
-            facts |= {"start": f"{full[0][:10]}T00:00:00Z", "end": f"{full[-1][:10]}T23:59:59Z"}
-    return facts
 
 
 def _chip(train: Samples) -> int:

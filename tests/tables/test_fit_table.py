@@ -14,7 +14,8 @@ from table_sets import SIX, config, make, spec_of
 
 from minescale.errors import ModelError, UsageError
 from minescale.kernels.clusters import membership
-from minescale.labels.sets.dataset import Dataset
+from minescale.labels.sets.dataset import ArrayReader, Dataset
+from minescale.labels.sets.units import TOA_255, as_reflectance
 from minescale.models.package import ModelPackage, write_package
 from minescale.models.predictor import load_predictor
 from minescale.models.windows import predict_tile
@@ -238,6 +239,41 @@ def test_samples_labelled_whole_train_a_map(tmp_path: Path) -> None:
     mask = labelled.reader.mask(35)
     seen = np.isfinite(score) & (mask != 255)
     assert auc(score[seen], mask[seen] == 1) > 0.95
+
+
+@pytest.mark.parametrize("family", ["logistic", "forest", "mlp", "kmeans"])
+def test_a_set_whose_numbers_end_teaches_where(family: str, tmp_path: Path) -> None:
+    made = make(6)
+    images = np.rint(np.clip(made.reader.images / 3000, 0, 1) * 255).astype(np.uint8)  # type: ignore[attr-defined]
+    reader = ArrayReader(images, made.reader.masks)  # type: ignore[attr-defined]
+    samples = made.samples.assign(lon=[9.0, 9.5, 10, 8, 7, 9], lat=1.25, image_date="2021-05-06")
+    source = make(6, units=TOA_255, reader=reader, samples=samples, provenance={"attribution": "made by a test"})
+    learnt = source.subset([0, 1, 2, 3])
+    parts = as_reflectance(learnt), as_reflectance(source.subset([4, 5]))
+    result = fit_table(*parts, config(family, **FEATURES, **SMALL[family]), tmp_path / "out", source=learnt)
+    model = packaged(result, tmp_path / "model")
+    assert model.spec.clip == 0.3
+    assert {k: model.spec.training[k] for k in ("data", "data_licence", "attribution", "bbox")} == {
+        "data": "pits",
+        "data_licence": "Apache-2.0",
+        "attribution": "made by a test",
+        "bbox": [8.0, 1.25, 10.0, 1.25],
+    }
+    assert (model.spec.training["start"], model.spec.training["end"]) == (
+        "2021-05-06T00:00:00Z",
+        "2021-05-06T23:59:59Z",
+    )
+    # A scan sees brighter ground than any that the set can hold.
+    bands = [SIX.index(band) for band in model.spec.bands]
+    bright = np.minimum(made.reader.image(5)[bands] * 2, 9000).astype(np.uint16)
+    score = predict_tile(load_predictor(model), bright, 0)
+    np.testing.assert_allclose(score, predict_tile(load_predictor(model), np.minimum(bright, 3000), 0), atol=1e-5)
+    uncut = write_package(tmp_path / "uncut", result.spec.replace(clip=None), result.weights, "card", {})
+    assert np.nanmax(np.abs(score - predict_tile(load_predictor(uncut), bright, 0))) > 1e-3
+    pixels = bright.reshape(len(bright), -1)
+    names = model.spec.bands
+    np.testing.assert_allclose(columns(pixels, names, model.spec), (np.minimum(pixels, 3000) * 1e-4).T, atol=1e-6)
+    assert columns(pixels, names, model.spec).max() <= np.float32(0.3)
 
 
 def test_patches_train_a_coarser_model(parts, tmp_path: Path) -> None:

@@ -108,9 +108,12 @@ def test_a_failed_audit_refuses_or_is_said_with_every_score(tmp_path: Path) -> N
 def test_a_pixel_table_is_fitted_by_the_same_call(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     changes = {"hyperparameters": {"features": ["bands"], "lambdas": 5, "folds": 2, "bootstrap": 0}}
-    made = trained(pixel_set(n=20, size=16), tmp_path, "logistic", changes=changes)
+    dataset = pixel_set(n=20, size=16, provenance={"attribution": "made by a test"})
+    made = trained(dataset, tmp_path, "logistic", changes=changes)
     assert made.package.spec.family == "pixel"
     assert made.metrics["test"]["auc"] > 0.99
+    assert made.package.spec.training["attribution"] == "made by a test"
+    assert made.package.spec.clip is None
     assert not (tmp_path / "curves.png").exists()
 
 

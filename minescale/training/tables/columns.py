@@ -79,8 +79,14 @@ def distinct(names: Sequence[str], spec: ModelSpec) -> tuple[tuple[str, ...], Ma
 
 
 def columns(pixels: NDArray[np.uint16], names: Sequence[str], spec: ModelSpec) -> NDArray[np.float32]:
-    """Features float32 (pixel, feature), NaN for no value (0/0), of uint16 (band, pixel) reflectance x 1e4."""
-    values = features_of(np.ascontiguousarray(pixels * REFLECTANCE), compile_features(names, spec))
+    """Features float32 (pixel, feature), NaN for no value (0/0), of uint16 (band, pixel) reflectance x 1e4.
+
+    Reflectance is cut where the specification says, as it is in a scan.
+    """
+    reflectance = np.ascontiguousarray(pixels * REFLECTANCE)
+    if spec.clip is not None:
+        np.minimum(reflectance, np.float32(spec.clip), out=reflectance)
+    values = features_of(reflectance, compile_features(names, spec))
     return np.ascontiguousarray(values.T)
 
 

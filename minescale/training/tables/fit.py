@@ -10,11 +10,12 @@ from typing import Any
 
 from minescale.errors import UsageError
 from minescale.labels.sets.dataset import Dataset
-from minescale.labels.sets.units import REFLECTANCE
+from minescale.labels.sets.units import REFLECTANCE, saturation
 from minescale.models.package import write_package
 from minescale.models.predictor import load_predictor
 from minescale.models.spec import ModelSpec, trained_range
 from minescale.training.fitted import Fitted
+from minescale.training.origin import target_of, training_facts
 from minescale.training.tables.clusters import fit_clusters
 from minescale.training.tables.columns import distinct, feature_names
 from minescale.training.tables.cost import pixel_cost
@@ -22,13 +23,13 @@ from minescale.training.tables.forests import fit_trees
 from minescale.training.tables.linear import fit_linear
 from minescale.training.tables.perceptron import fit_perceptron
 from minescale.training.tables.settings import OPTIONS, Settings, TableConfig, settings_of
-from minescale.training.tables.table import PixelTable, pixel_size, sample_table, target_value
+from minescale.training.tables.table import PixelTable, pixel_size, sample_table
 
 TABLE_FAMILIES: tuple[str, ...] = tuple(OPTIONS)
 _ON_DISTANCE = ("lasso", "elastic_net")
 
 
-def fit_table(train: Dataset, val: Dataset, config: TableConfig, out: Path) -> Fitted:
+def fit_table(train: Dataset, val: Dataset, config: TableConfig, out: Path, *, source: Dataset | None = None) -> Fitted:
     """Sample both parts, fit the family, and say how it came about.
 
     Parameters
@@ -37,6 +38,8 @@ def fit_table(train: Dataset, val: Dataset, config: TableConfig, out: Path) -> F
         by masks, or as whole samples, of which the middle then counts. ``kmeans`` does without labels.
     config : its ``hyperparameters`` are those of :mod:`minescale.training.tables.settings`.
     out : folder for the files of linear models' paths; nothing else is written.
+    source : the training part as it was opened, in its own units, which tell where its numbers end; default: ``train``,
+        whose numbers then end nowhere.
 
     Raises
     ------
@@ -53,8 +56,9 @@ def fit_table(train: Dataset, val: Dataset, config: TableConfig, out: Path) -> F
             raise UsageError(f"{part.name} is not reflectance x 1e4", got=part.units, fix="as_reflectance")
     if config.resolution is not None:
         train, val = (replace(part, resolution_m=config.resolution) for part in (train, val))
-    target = target_value(train, config.target)
-    draft = _draft(train, config, settings, target)
+    looked_for = target_of(config.target, train.classes)
+    target = train.classes.value(looked_for)
+    draft = _draft(train, source or train, config, settings, looked_for)
     names, equal = distinct(feature_names(settings.sampling.features, draft), draft)
     supervised = config.family != "kmeans"
     distances = config.family in _ON_DISTANCE
@@ -98,7 +102,7 @@ def _fit(
     return fit_linear(table, held_out, draft, config.family, settings, config.seed, out)
 
 
-def _draft(train: Dataset, config: TableConfig, settings: Settings, target: int) -> ModelSpec:
+def _draft(train: Dataset, source: Dataset, config: TableConfig, settings: Settings, target: str) -> ModelSpec:
     """The specification but for what the fit decides: family, features, and for linear models the bands."""
     names = train.classes.names
     resolution = pixel_size(train) * settings.sampling.patch
@@ -109,10 +113,11 @@ def _draft(train: Dataset, config: TableConfig, settings: Settings, target: int)
         bands=train.bands,
         resolution=resolution,
         resolutions=trained_range(resolution),
-        classes=names if len(names) == 2 else ("other", names[target]),
-        target=names[target],
+        classes=names if len(names) == 2 else ("other", target),
+        target=target,
         threshold=0.5,
-        training={"dataset": train.name},
+        clip=saturation(source),
+        training=training_facts(source),
         licence=train.licence,
         description=config.description,
     )

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from minescale.errors import UsageError
 from minescale.kernels.resample import block_mean
-from minescale.labels.auditing.classstats import mining_values
 from minescale.labels.rasters.masks import far_from_edges, patch_means
 from minescale.labels.sets.dataset import Dataset
 from minescale.models.spec import ModelSpec
@@ -59,27 +58,6 @@ class PixelTable:
                 expected="both",
                 fix="another split, more samples per image, or a smaller buffer_m",
             )
-
-
-def target_value(dataset: Dataset, name: str = "") -> int:
-    """The class value that a model is to find.
-
-    Raises
-    ------
-    UsageError
-        where the name is no class, or none is given and the set has not exactly one class of mining.
-    """
-    if name:
-        return dataset.classes.value(name)
-    mining = mining_values(dataset.classes)
-    if len(mining) != 1:
-        raise UsageError(
-            f"which class of {dataset.name} is to be found?",
-            got=", ".join(dataset.classes.names),
-            expected="one class of mining",
-            fix="target: the name of a class",
-        )
-    return mining[0]
 
 
 def pixel_size(dataset: Dataset) -> float:
