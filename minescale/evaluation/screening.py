@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minescale.errors import ModelError, UsageError
+from minescale.errors import UsageError
+from minescale.evaluation.coarser import blocks_along, whole_blocks
 from minescale.evaluation.scored import positive_values, score_image
 from minescale.kernels.resample import block_mean
 from minescale.labels.sets.dataset import Dataset
@@ -106,7 +106,8 @@ def tile_scores(
         mask = images.reader.mask(row)
         if mask is None:
             raise UsageError(f"dataset {dataset.name} has no masks", expected="a class for each pixel")
-        image, mines = _whole_blocks(images.reader.image(row), np.isin(mask, values), blocks)
+        image = whole_blocks(images.reader.image(row), blocks)
+        mines = whole_blocks(np.isin(mask, values), blocks)
         found = encode_probability(score_image(predictor, block_mean(image, blocks)))
         for y in range(0, found.shape[0], cell):
             for x in range(0, found.shape[1], cell):
@@ -195,27 +196,10 @@ def _ratio(dataset: Dataset, resolution: float, tile_m: float) -> tuple[int, int
     fine = dataset.resolution_m
     if fine is None:
         raise UsageError(f"how large is a pixel of {dataset.name}?", expected="a set with one pixel size in metres")
-    blocks = round(resolution / fine)
-    if blocks < 1 or not math.isclose(blocks * fine, resolution, rel_tol=1e-3):
-        raise ModelError(
-            "pixels of the set do not divide those of the model",
-            got=f"{fine:g} m and {resolution:g} m",
-            expected=f"pixels of {resolution:g} m or a whole part of it",
-        )
+    blocks = blocks_along(fine, resolution)
     cell = round(tile_m / resolution)
     if cell < 1:
         raise UsageError(
             "tiles are smaller than a pixel of the model", got=tile_m, expected=f"{resolution:g} m or more"
         )
     return blocks, cell
-
-
-def _whole_blocks(
-    image: NDArray[np.uint16], mines: NDArray[np.bool_], blocks: int
-) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
-    """Image (band, y, x) and mask (y, x), filled up with no data to whole pixels of the model."""
-    rows, cols = -image.shape[1] % blocks, -image.shape[2] % blocks
-    if rows or cols:
-        image = np.pad(image, ((0, 0), (0, rows), (0, cols)))
-        mines = np.pad(mines, ((0, rows), (0, cols)))
-    return np.ascontiguousarray(image), mines

@@ -6,11 +6,12 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from minescale._version import __version__
+from minescale.errors import UsageError
 from minescale.labels.auditing.audit import Audit
 from minescale.labels.auditing.audit import audit as examine
 from minescale.labels.sets.dataset import Dataset
@@ -22,6 +23,9 @@ from minescale.training.curves import draw_curves
 from minescale.training.fitted import Fitted
 from minescale.training.folder import CURVES, HISTORY, begin_folder, check_folder, write_json
 from minescale.training.progress import Listener, silent
+
+_OF_NETWORKS = ("scaling", "batch", "augment", "loss", "optimiser", "schedule", "run")
+"""Sections of the settings that models of the pixel table do not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,7 @@ def train(
 
     fitted: Fitted | None
     if config.family in TABLE_FAMILIES:
+        _refuse_of_networks(config, device)
         fitted = _fit_table(split.of(dataset, "train"), learnt, watched, config, folder, begin)
     else:
         from minescale.training.torch_fit import fit_torch
@@ -100,6 +105,32 @@ def train(
             source, learnt, watched, config, folder, resume=resume, device=device, tell=tell, begin=begin
         )
     return None if fitted is None else _finished(fitted, dataset, split, found, folder, record, device)
+
+
+def _refuse_of_networks(config: TrainConfig, device: str) -> None:
+    """Refuse settings that a model of the pixel table would not heed.
+
+    Raises
+    ------
+    UsageError
+        naming them.
+    """
+    usual = TrainConfig(name=config.name, family=config.family)
+    changed = [
+        f"{section.name}.{entry.name}"
+        for section in (field for field in fields(usual) if field.name in _OF_NETWORKS)
+        for entry in fields(getattr(usual, section.name))
+        if getattr(getattr(config, section.name), entry.name) != getattr(getattr(usual, section.name), entry.name)
+    ]
+    changed += ["initial_weights"] if config.initial_weights else []
+    changed += ["patch (of windows)"] if config.patch else []
+    changed += [f"device {device}"] if device not in ("auto", "cpu") else []
+    if changed:
+        raise UsageError(
+            f"settings of networks, which {config.family} has no use for",
+            got=", ".join(changed),
+            fix="leave them out; what a table model takes are its hyperparameters",
+        )
 
 
 def _fit_table(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minescale.errors import UsageError
+from minescale.evaluation.coarser import blocks_along, coarser
 from minescale.evaluation.decide import best_threshold, fit_calibration, mostly_positive
 from minescale.evaluation.evaluate import evaluate
 from minescale.evaluation.scored import Scored, score_dataset
@@ -38,7 +39,8 @@ def finish(
     """Make a package of what was fitted.
 
     The probability is calibrated by temperature, then the threshold set to the highest F1 (Matthews correlation where
-    more than half of val is the target), both on val; test decides nothing.
+    more than half of val is the target), both on val; test decides nothing. A model that was taught on means of squares
+    is judged on means of squares.
 
     Parameters
     ----------
@@ -60,6 +62,7 @@ def finish(
     parts = {part: split.of(dataset, part) for part in PARTS if len(split.rows(dataset, part))}
     if "val" not in parts:
         raise UsageError("the split has no val part", fix="another split: threshold and calibration need one")
+    parts = {part: _as_model_sees(samples, fitted.spec, config) for part, samples in parts.items()}
     with tempfile.TemporaryDirectory() as scratch:
         spec = _decided(fitted, parts["val"], Path(scratch), device)
         # What the data may not, the weights may not: a licence of "none" stays "none".
@@ -84,6 +87,14 @@ def finish(
         with new_folder(out / PACKAGE, overwrite=True, marks=(ITEM,)) as folder:
             write_package(folder, spec, fitted.weights or None, card, metrics)
     return load_package(out / PACKAGE)
+
+
+def _as_model_sees(part: Dataset, spec: ModelSpec, config: Mapping[str, Any]) -> Dataset:
+    """The part at the model's pixels, where it was taught on means of squares."""
+    fine = config.get("resolution") or part.resolution_m
+    if fine is None:
+        return part
+    return coarser(part, blocks_along(float(fine), spec.resolution), part.classes.value(spec.target))
 
 
 def _decided(fitted: Fitted, val: Dataset, scratch: Path, device: str) -> ModelSpec:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from minescale.errors import ModelError, UsageError
-from minescale.labels.sets.dataset import Dataset
+from minescale.evaluation.coarser import coarser
+from minescale.labels.sets.dataset import ArrayReader, Dataset
 from minescale.labels.sets.split import Split
 from minescale.models.package import load_package
 from minescale.models.predictor import load_predictor
@@ -115,6 +116,50 @@ def test_a_pixel_table_is_fitted_by_the_same_call(tmp_path: Path) -> None:
     assert made.package.spec.training["attribution"] == "made by a test"
     assert made.package.spec.clip is None
     assert not (tmp_path / "curves.png").exists()
+
+
+def test_a_table_of_patches_is_judged_on_patches(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    dataset = pixel_set(n=20, size=34)
+    # Pixels are noisy beyond use; their means over squares are not.
+    noise = np.random.default_rng(1).normal(0, 3000, dataset.reader.images.shape)  # type: ignore[attr-defined]
+    images = np.clip(dataset.reader.images + noise + 9000, 1, 30000).astype(np.uint16)  # type: ignore[attr-defined]
+    noisy = replace(dataset, reader=replace(dataset.reader, images=images))  # type: ignore[type-var]
+    options = {"features": ["bands"], "lambdas": 5, "folds": 2, "bootstrap": 0, "patch": 4}
+    made = trained(noisy, tmp_path, "logistic", changes={"hyperparameters": options})
+    test = made.metrics["test"]
+    assert made.package.spec.resolution == test["data"]["resolution_m"] == 40.0
+    assert sum(test["units"][side] for side in ("positive", "negative", "unseen")) == 4 * 9 * 9
+    assert test["auc"] > 0.8
+
+
+def test_blocks_have_the_class_that_a_table_takes_them_for() -> None:
+    mask = np.array([[[2, 2, 0, 0, 2], [0, 1, 0, 2, 255], [1, 1, 255, 255, 1]]], np.uint8)
+    image = np.array([[[[1, 3, 0, 5, 7], [5, 7, 0, 5, 7], [2, 4, 6, 8, 0]]]], np.uint16)
+    fine = pixel_set(n=1, classes=THREE_CLASS, bands=("red",), reader=ArrayReader(image, mask))
+    found = coarser(fine, 2, 2)
+    assert found.resolution_m == 20.0
+    np.testing.assert_array_equal(found.reader.image(0), [[[4, 5, 7], [3, 7, 0]]])
+    np.testing.assert_array_equal(found.reader.mask(0), [[2, 0, 2], [1, 255, 1]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "said"),
+    [
+        ({"optimiser.lr": 0.1, "augment.haze": 0.5}, {}, "augment.haze, optimiser.lr"),
+        ({"scaling.clip": 0.4}, {}, "scaling.clip"),
+        ({"run.epochs": 3}, {}, "run.epochs"),
+        ({"initial_weights": "a.safetensors"}, {}, "initial_weights"),
+        ({}, {"device": "cuda:0"}, "cuda:0"),
+    ],
+)
+def test_a_table_refuses_what_it_would_not_heed(
+    changes: dict[str, Any], options: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    dataset = pixel_set(n=20, size=16)
+    with pytest.raises(UsageError, match=said):
+        train(dataset, split_of(dataset), settings("forest", **changes), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from minescale.labels.sets.classes import BINARY, THREE_CLASS, ClassMap
 from minescale.labels.sets.dataset import ArrayReader, Dataset
 from minescale.labels.sets.split import Split
 from minescale.training.config import TrainConfig
+from minescale.training.tables.fit import TABLE_FAMILIES
 
 BANDS = ("blue", "green", "red", "nir")
 BRIGHT = {0: 600, 1: 2600, 2: 4600}
@@ -77,14 +78,13 @@ def split_of(dataset: Dataset) -> Split:
 def settings(family: str = "unet", /, **changes: Any) -> TrainConfig:
     """A tiny network for two epochs; changes by path, such as ``**{"run.epochs": 5}``."""
     sizes = {"unet": {"width": 8, "depth": 2}, "patchcnn": {"width": 8}}
+    quick = {"batch": {"size": 6}, "optimiser": {"lr": 0.01}, "run": {"epochs": 2}}
     base = TrainConfig.of(
         {
             "name": f"tiny-{family}",
             "family": family,
             "hyperparameters": sizes.get(family, {}),
-            "batch": {"size": 6},
-            "optimiser": {"lr": 0.01},
-            "run": {"epochs": 2},
+            **({} if family in TABLE_FAMILIES else quick),
         }
     )
     return base.replace(changes)
