@@ -161,5 +161,5 @@ def _opened(data: str, split_name: str | None, by: str | None, config: TrainConf
     dataset, split = open_both(data, split_name)
     rule = by or (config.split.by if split is None else "")
     if rule:
-        split = split_by(dataset, rule, config.split.fractions, seed=config.seed)
+        split = split_by(dataset, rule, config.split.fractions, seed=config.split.seed)
     return dataset, need_split(split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Protocol
@@ -58,7 +58,7 @@ class Architecture:
     halo: str = ""
     """``"package.module:function"``, called with (hyperparameters, chip): pixels of context that a map needs."""
     stride: int = 8
-    """Edges of inputs are multiples of this; the predictor pads."""
+    """Edges of inputs are multiples of this; images are padded, of whole chips the middle is taken."""
     published: str = ""
     """``"package.module:CONSTANT"``: pairs (pattern, replacement) from published weights' tensor names to ours."""
 
@@ -215,8 +215,16 @@ def load_weights(network: nn.Module, spec: ModelSpec, arrays: Mapping[str, NDArr
     Raises
     ------
     ModelError
-        where tensors are missing, of another shape, or not finite.
+        where the specification does not say how input is scaled, or tensors are missing, of another shape, or not
+        finite.
     """
+    if spec.mean is None:
+        raise ModelError(
+            f"model {spec.name}: missing normalisation",
+            got="no mean and std of the bands",
+            expected="those it was trained with",
+            fix="mean 0 and std 1 for each channel, if it was trained on reflectance as it is",
+        )
     expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if is_weight(k)}
     wrong = _differences(expected, {k: v.shape for k, v in arrays.items()})
     if wrong:
@@ -227,6 +235,21 @@ def load_weights(network: nn.Module, spec: ModelSpec, arrays: Mapping[str, NDArr
         raise ModelError(f"weights of {spec.name} are not all finite", expected="numbers")
     network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}, strict=False)
     return network
+
+
+def middle(shape: Sequence[int], stride: int) -> tuple[slice, slice]:
+    """The middle of a chip (y, x) with edges that are multiples of ``stride``, as training and prediction take it.
+
+    Raises
+    ------
+    ModelError
+        for a chip that is smaller than one stride.
+    """
+    rows, cols = shape
+    if min(rows, cols) < stride:
+        raise ModelError("a chip is too small for the network", got=f"{rows} x {cols} pixels", expected=f">= {stride}")
+    down, across = (edge % stride // 2 for edge in (rows, cols))
+    return slice(down, down + rows // stride * stride), slice(across, across + cols // stride * stride)
 
 
 def channels_last(network: nn.Module) -> nn.Module:
@@ -287,14 +310,19 @@ class NetworkPredictor:
     def classify(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of whole chips, float32 (n, class), from reflectance (n, channel, y, x).
 
+        Of edges that are no multiples of what the network needs, the middle counts.
+
         Raises
         ------
         UsageError
             for a model that was taught pixels.
+        ModelError
+            for chips that are too small.
         """
         if self._spec.task != "chips":
             raise UsageError(f"model {self._spec.name} scores pixels, not chips", fix="predict")
-        return self._run(batch, self._net.chip)
+        down, across = middle(batch.shape[2:], self._stride)
+        return self._run(batch[:, :, down, across], self._net.chip)
 
     def _run(self, batch: NDArray[np.float32], forward: Callable[[Tensor], Tensor]) -> NDArray[np.float32]:
         """Softmax of logits in micro-batches of one shape; half as many images where memory is short."""

@@ -21,7 +21,7 @@ from minescale.models.package import ModelPackage
 from minescale.training.config import TrainConfig
 from minescale.training.curves import draw_curves
 from minescale.training.fitted import Fitted
-from minescale.training.folder import CURVES, HISTORY, begin_folder, check_folder, write_json
+from minescale.training.folder import CURVES, HISTORY, SPLIT, begin_folder, check_folder, write_json
 from minescale.training.progress import Listener, silent
 
 _OF_NETWORKS = ("scaling", "batch", "augment", "loss", "optimiser", "schedule", "run")
@@ -92,6 +92,7 @@ def train(
 
     def begin() -> None:
         begin_folder(folder, record, resume=resume)
+        write_json(folder / SPLIT, json.loads(split.to_json()))
 
     fitted: Fitted | None
     if config.family in TABLE_FAMILIES:

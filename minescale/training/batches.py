@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from minescale.errors import ModelError
+from minescale.models.network import middle
 from minescale.models.windows import REFLECTANCE
 from minescale.training.augmentation import Augmentation
 from minescale.training.config import BatchConfig
@@ -180,7 +181,10 @@ class ValBatches:
 def stacked(
     cuts: list[tuple[NDArray[np.uint16], NDArray[np.int64]]], stride: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Images and labels of one size as tensors, padded at the lower right to multiples of ``stride``: no data."""
+    """Images and labels of one size as tensors, padded at the lower right to multiples of ``stride``: no data.
+
+    Of whole chips the middle is taken instead.
+    """
     images = np.stack([image for image, _ in cuts]) * REFLECTANCE
     labels = np.stack([label for _, label in cuts])
     if labels.ndim == 3:
@@ -188,6 +192,9 @@ def stacked(
         if down or right:
             images = np.pad(images, ((0, 0), (0, 0), (0, down), (0, right)))
             labels = np.pad(labels, ((0, 0), (0, down), (0, right)), constant_values=IGNORED)
+    else:
+        rows, cols = middle(images.shape[2:], stride)
+        images = np.ascontiguousarray(images[:, :, rows, cols])
     return torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
 
 

@@ -137,6 +137,8 @@ class SplitConfig:
     by: str = ""
     """Rule of :func:`minescale.labels.auditing.splitting.split_by`; empty: none."""
     fractions: tuple[float, ...] = (0.6, 0.2, 0.2)
+    seed: int = 0
+    """Of the split alone, so that trainings of several seeds are judged on the same samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,6 +345,7 @@ _SETTINGS: Mapping[str, Any] = types.MappingProxyType(_settings())
 """Type of each setting by its path."""
 _RANGES = (
     ("seed", 0, 2**31 - 1),
+    ("split.seed", 0, 2**31 - 1),
     ("patch", 0, 8192),
     ("batch.size", 1, 65536),
     ("batch.accumulate", 1, 4096),

@@ -12,6 +12,7 @@ from minescale.errors import StoreError, UsageError
 from minescale.labels.sets.whole import whole
 
 CONFIG, HISTORY, CURVES, PACKAGE = "config.json", "training_history.json", "curves.png", "package"
+SPLIT = "split.json"
 
 
 def check_folder(out: Path) -> None:

@@ -85,6 +85,8 @@ def joined(device: str) -> Iterator[World]:
         local = int(os.environ.get("LOCAL_RANK", rank))
     except (KeyError, ValueError) as error:
         raise ModelError("WORLD_SIZE is set, but not as torchrun does", got=error, fix="torchrun ...") from error
+    if device == "cuda":
+        torch.cuda.set_device(local)  # else all processes' messages between GPUs go by the first
     mine = not dist.is_initialized()
     if mine:
         dist.init_process_group("gloo" if device == "cpu" else "nccl", rank=rank, world_size=size)

@@ -64,6 +64,12 @@ def fit_torch(
     """
     family = architecture(config.family)
     check_airlight(config.augment)
+    if {**family.options, **config.hyperparameters}.get("lora_rank") and not config.initial_weights:
+        raise ModelError(
+            "adapters beside a frozen encoder of random weights learn next to nothing",
+            got="lora_rank above 0 without initial_weights",
+            fix="--set initial_weights=FILE.safetensors, or --set hyperparameters.lora_rank=0 to train all of it",
+        )
     train_samples, val_samples = (Samples.of(part, family.task) for part in (train, val))  # type: ignore[arg-type]
     counts, present, taught = class_counts(train_samples)
     spec = make_spec(config, source, train_samples)

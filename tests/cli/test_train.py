@@ -42,12 +42,22 @@ def test_train_prints_scores_beside_baselines(where: tuple[Path, Path], tmp_path
 
 def test_a_split_on_the_fly(where: tuple[Path, Path], tmp_path: Path) -> None:
     done = run(
-        "train", "--data", where[0], "--by", "site", "--out", tmp_path, "--preset", "amw_patchcnn", *TINY,
+        "train", "--data", where[0], "--by", "site", "--out", tmp_path / "one", "--preset", "amw_patchcnn", *TINY,
         "--epochs", 1, "--progress", "json", "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["metrics"]["audit"]["rule"] == "site"
     assert json.loads(done.stderr.splitlines()[-1])["event"] == "EpochDone"
+    again = run(
+        "train", "--data", where[0], "--by", "site", "--out", tmp_path / "again", "--preset", "amw_patchcnn", *TINY,
+        "--epochs", 1, "--seed", 5, "--json",
+    )  # fmt: skip
+    assert again.exit_code == 0, again.stderr
+    split = tmp_path / "one/split.json"
+    assert split.read_bytes() == (tmp_path / "again/split.json").read_bytes()
+    found = json.loads(again.stdout)
+    judged = run("evaluate", "--model", found["package"], "--data", where[0], "--split", split, "--json")
+    assert json.loads(judged.stdout)["auc"] == pytest.approx(found["metrics"]["test"]["auc"])
 
 
 @pytest.mark.parametrize(

@@ -227,3 +227,14 @@ def test_any_number_of_bands(bands: tuple[str, ...]) -> None:
         spec = spec_of(family, bands=bands, mean=None, std=None)
         x = torch.zeros(1, len(bands), spec.chip or 64, spec.chip or 64)
         assert build_network(spec).eval()(x).shape[1] == 2
+
+
+@pytest.mark.parametrize("family", ["unet", "patchcnn"])
+def test_a_package_that_does_not_say_how_input_is_scaled_is_refused(family: str, tmp_path: Path) -> None:
+    spec = spec_of(family, mean=None, std=None)
+    weights = state_arrays(build_network(spec))
+    with pytest.raises(ModelError, match="missing normalisation"):
+        load_predictor(write_package(tmp_path / "none", spec, weights, "card", {}), "cpu")
+    count = len(spec.channels)
+    explicit = spec.replace(mean=(0.0,) * count, std=(1.0,) * count)
+    load_predictor(write_package(tmp_path / "explicit", explicit, weights, "card", {}), "cpu")

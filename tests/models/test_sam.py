@@ -194,3 +194,12 @@ def test_only_sam_takes_prompts(unet_package: Any) -> None:
             geobox,
             points=[(500100.0, 4999900.0)],
         )
+
+
+def test_the_preset_fills_the_published_encoder() -> None:
+    from minescale.training.config import load_preset
+
+    config = load_preset("sam_lora")
+    with torch.device("meta"):
+        network: Any = build_network(spec_of("sam", hyperparameters=dict(config.hyperparameters), patch=config.patch))
+    assert network.window == config.patch == config.batch.crop

@@ -22,7 +22,7 @@ from minescale.training.loop import BEST, FINAL
 from minescale.training.progress import EpochDone, Event, Note
 from tests.training.toys import BANDS, THREE_CLASS, chip_set, pixel_set, settings, split_of
 
-FILES = {BEST, FINAL, CHECKPOINT, "config.json", "curves.png", "package", "training_history.json"}
+FILES = {BEST, FINAL, CHECKPOINT, "config.json", "curves.png", "package", "split.json", "training_history.json"}
 
 
 def trained(dataset: Dataset, out: Path, family: str = "unet", **options: Any) -> TrainResult:
@@ -171,6 +171,7 @@ def test_a_table_refuses_what_it_would_not_heed(
         ({"target": "quarry"}, "quarry"),
         ({"scaling": {"mean": [0.1], "std": [0.1]}}, "scaling does not fit"),
         ({"initial_weights": "model.pth"}, "safetensors"),
+        ({"family": "sam"}, "initial_weights"),
         ({"augment.airlight": [0.9, 0.1]}, "airlight"),
         ({"patch": 12}, "patch"),
     ],
@@ -246,3 +247,15 @@ def test_other_data_or_another_start_is_not_continued(tmp_path: Path) -> None:
     start.write_bytes((tmp_path / "third" / BEST).read_bytes())
     with pytest.raises(ModelError, match="other settings, data or split"):
         trained(dataset, tmp_path / "second", changes=again)
+
+
+def test_of_chips_with_odd_edges_the_middle_is_learnt_and_scored(tmp_path: Path) -> None:
+    made = trained(chip_set(size=19), tmp_path / "out", "patchcnn", changes={"run.epochs": 1})
+    assert made.package.spec.chip == 16
+    predictor: Any = load_predictor(load_package(made.package.path), "cpu")
+    chips = np.random.default_rng(0).uniform(0.01, 0.4, (3, 4, 19, 21)).astype(np.float32)
+    np.testing.assert_array_equal(predictor.classify(chips), predictor.classify(chips[:, :, 1:17, 2:18]))
+    with pytest.raises(ModelError, match="7 x 21 pixels"):
+        predictor.classify(chips[:, :, :7])
+    with pytest.raises(ModelError, match="7 x 7 pixels"):
+        trained(chip_set(size=19), tmp_path / "small", "patchcnn", changes={"run.epochs": 1, "batch.crop": 7})
