@@ -37,7 +37,7 @@ def best_threshold(
     Raises
     ------
     UsageError
-        where a class is missing, the rule is unknown, or the specificity is no share.
+        where a class is missing, the rule is unknown, or the specificity is no share or cannot be kept.
     """
     counted = tally(scored)
     positives, negatives = _both(counted, "a threshold")
@@ -53,6 +53,14 @@ def best_threshold(
         raise UsageError("rule for the threshold", got=by, expected="f1, mcc or sensitivity")
     levels = counted.levels
     if level == len(levels):
+        # The top score, 1, is called at a threshold of 1: nothing would keep the specificity.
+        if by == "sensitivity" and levels[-1] >= 1:
+            raise UsageError(
+                "no threshold keeps the specificity",
+                got=f"{negatives[-1]:.0f} of {negatives.sum():.0f} negative {counted.unit}s score 1, the highest",
+                expected=f"at most {1 - specificity:g} of them, for a specificity of {specificity:g}",
+                fix="a lower specificity, or a model that is less often sure and wrong",
+            )
         return 1.0
     if counted.unit == "pixel" or level == 0:
         return float(levels[level])

@@ -15,7 +15,7 @@ from minescale.models.package import ModelPackage, load_package, write_package
 from minescale.models.predictor import ChipPredictor, Predictor, load_predictor
 from minescale.models.recalibration import recalibrate
 from minescale.models.spec import HALO_STEP, RESOLUTION_TOLERANCE, ModelSpec, nearest
-from minescale.models.windows import REFLECTANCE, predict_classes, predict_tile
+from minescale.models.windows import REFLECTANCE, not_finite, predict_classes, predict_tile
 from minescale.models.zones import BARREN, MIN_AREA_HA, RADIUS_M, Zone, Zones, find_zones
 
 FAMILY, SEGMENTER, CLASSIFIER = "two_stage", "segmenter", "classifier"
@@ -86,6 +86,11 @@ def judge(classifier: Predictor, composite: NDArray[np.uint16], zones: Zones) ->
     Parameters
     ----------
     composite : uint16 (channel, y, x) of the image that the zones were found in, channels as the classifier's.
+
+    Raises
+    ------
+    ModelError
+        where the classifier gives no number where there is data.
     """
     spec = classifier.spec
     if composite.shape[1:] != zones.labels.shape:
@@ -106,6 +111,8 @@ def judge(classifier: Predictor, composite: NDArray[np.uint16], zones: Zones) ->
         chips = np.stack([_chip(composite, y, x, spec.chip) for _, y, x in group])
         seen = (chips != 0).all(axis=1).any(axis=(1, 2))
         scores = recalibrate(classifier.classify(chips * REFLECTANCE)[:, spec.target_index], spec.calibration)
+        if not np.isfinite(scores[seen]).all():
+            raise not_finite(spec, f"{np.count_nonzero(~np.isfinite(scores[seen]))} of {seen.sum()} chips with data")
         for (row, _, _), score, known in zip(group, scores, seen, strict=True):
             verdicts[row] = np.fmax(verdicts[row], score if known else np.nan)
     return verdicts
@@ -127,7 +134,7 @@ def write_two_stage(
     Raises
     ------
     ModelError
-        where the two work at different resolutions or dates, or the segmenter has no such class.
+        where the two work at different resolutions or dates, share no sensor, or the segmenter has no such class.
     """
     first, second = segmenter.spec, classifier.spec
     bands = tuple(dict.fromkeys((*first.bands, *second.bands)))
@@ -139,6 +146,12 @@ def write_two_stage(
         )
     if first.dates != 1 or second.dates != 1:
         raise ModelError("two stages compare no dates", got=f"{first.dates} and {second.dates}", expected="1 and 1")
+    if first.sensors and second.sensors and not set(first.sensors) & set(second.sensors):
+        raise ModelError(
+            "the two stages share no sensor",
+            got=f"{', '.join(first.sensors)} and {', '.join(second.sensors)}",
+            expected="one sensor or more that both take",
+        )
     # A zone in the middle of a patch has the classifier's whole window beside it.
     reach = first.halo + 4 * round(radius_m / first.resolution) + max(second.halo, second.chip or 0)
     halo = -(-reach // HALO_STEP) * HALO_STEP

@@ -59,7 +59,7 @@ def predict_tile(predictor: Predictor, composite: NDArray[np.uint16], halo: int)
     Raises
     ------
     ModelError
-        where bands, shape or halo do not fit.
+        where bands, shape or halo do not fit, or the network gives no number where there is data.
     """
     spec = predictor.spec
     target = spec.target_index
@@ -101,7 +101,23 @@ def _predict(predictor: Predictor, composite: NDArray[np.uint16], halo: int, cla
     else:
         scores = _by_patch(predictor, composite, halo, height, width, classes)
     scores[:, ~seen] = np.nan
+    known = np.count_nonzero(seen)
+    for score in scores:
+        # NaN means "no data" from here on, so that a network's own would pass for ground nobody saw.
+        finite = np.count_nonzero(np.isfinite(score))
+        if finite != known:
+            raise not_finite(spec, f"{known - finite} of {known} pixels with data")
     return scores
+
+
+def not_finite(spec: ModelSpec, where: str) -> ModelError:
+    """The error for scores that are NaN or infinite where the model was given data."""
+    return ModelError(
+        f"model {spec.name} gives no number where there is data",
+        got=f"NaN or infinity at {where}",
+        expected="a score from 0 to 1",
+        fix="weights that a training ended well with, or single precision (--device cpu)",
+    )
 
 
 def _by_pixel(predictor: Predictor, core: NDArray[np.uint16], classes: slice) -> NDArray[np.float32]:

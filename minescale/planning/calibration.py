@@ -141,7 +141,8 @@ def steady_threshold(
     Raises
     ------
     UsageError
-        where numbers do not fit, or mines lie in fewer than two sites.
+        where numbers do not fit, mines lie in fewer than two sites, or the sites are too few for the confidence: then
+        even a threshold that skips no mines could not be promised.
     """
     values, areas = _vector(scores, "scores"), _vector(mine_area, "mine areas")
     units = _units(groups, values)[areas > 0]
@@ -156,7 +157,15 @@ def steady_threshold(
     drawn = np.random.default_rng(seed).multinomial(max(1, len(sites) // 2), np.full(len(sites), 1 / len(sites)), draws)
     allowed = alpha * (drawn @ lost.sum(axis=1)) - (1 - alpha) * cap
     holds = (drawn @ below <= allowed[:, np.newaxis]).mean(axis=0)
-    return float(steps[np.flatnonzero(holds >= confidence)[-1]] if (holds >= confidence).any() else steps[0])
+    steady = np.flatnonzero(holds >= confidence)
+    if not steady.size:
+        raise UsageError(
+            "calibration: too few sites for this confidence",
+            got=f"{len(sites)} sites with {areas.sum():g} of mine area: enough in {holds[0]:.0%} of resamples of half",
+            expected=f"at least {(1 - alpha) / alpha * cap:g} of it in {confidence:.0%} of resamples",
+            fix="more sites, a lower recall, confidence or cap, or confidence 0 for the average alone (--confidence 0)",
+        )
+    return float(steps[steady[-1]])
 
 
 def _units(groups: ArrayLike | None, values: NDArray[np.float64]) -> NDArray[np.intp]:

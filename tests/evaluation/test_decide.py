@@ -52,6 +52,18 @@ def test_threshold_keeps_specificity() -> None:
     assert (score[~truth] < lower).mean() < 0.95
 
 
+def test_a_specificity_that_no_threshold_keeps_is_refused() -> None:
+    """A threshold of 1 still calls what scores 1."""
+    codes, masks = np.array([[[0, 60, 250, 250, 250]]]), np.array([[[0, 0, 0, 0, 1]]])
+    with pytest.raises(UsageError, match="no threshold keeps the specificity"):
+        best_threshold(scored_maps(codes, masks), by="sensitivity", specificity=0.9)
+    with pytest.raises(UsageError, match="no threshold keeps the specificity"):
+        best_threshold(scored_chips(codes.ravel() / 250, masks.ravel()), by="sensitivity", specificity=0.9)
+    below = np.minimum(codes, 249)
+    assert best_threshold(scored_maps(below, masks), by="sensitivity", specificity=0.9) == 1.0
+    assert best_threshold(scored_chips(below.ravel() / 250, masks.ravel()), by="sensitivity", specificity=0.9) == 1.0
+
+
 @pytest.mark.parametrize("true", [0.4, 1.0, 3.0])
 def test_temperature_is_recovered(true: float) -> None:
     rng = np.random.default_rng(5)

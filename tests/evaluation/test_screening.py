@@ -158,6 +158,22 @@ def test_sites_count_as_one_each() -> None:
         steady_threshold(scores, areas, np.zeros(400), alpha=0.05, cap=1.0)
 
 
+def test_a_confidence_that_no_threshold_reaches_is_refused() -> None:
+    """Enough mine area for the average, too little in half the sites: not even keeping all mines could be promised."""
+    n = 120
+    few = TileScores(
+        codes=np.random.default_rng(2).integers(1, 251, n),
+        hectares=np.full(n, 20.0),
+        sites=np.array([f"place {i}" for i in range(n)]),
+        unseen=0,
+    )
+    assert calibrate_screen(few, recall=0.99, confidence=None).calibration.bound <= 0.01
+    with pytest.raises(UsageError, match="too few sites for this confidence") as raised:
+        calibrate_screen(few, recall=0.99)
+    assert "--confidence 0" in str(raised.value)
+    assert calibrate_screen(few, recall=0.95).recall_here >= 0.95
+
+
 def test_survivors_can_be_told_for_ground_with_fewer_mines(tiles: TileScores) -> None:
     here = calibrate_screen(tiles, recall=0.9, cap_ha=1.5)
     rare = calibrate_screen(tiles, recall=0.9, cap_ha=1.5, mine_tiles=0.0)

@@ -194,6 +194,32 @@ def test_windows_of_a_chip_classifier_cover_large_zones(tmp_path: Path) -> None:
     assert large == pytest.approx(max(chip(19, 23), chip(19, 55)), abs=1e-5)
 
 
+def test_a_classifier_that_gives_no_number_is_refused(tmp_path: Path) -> None:
+    from minescale.evaluation.scored import score_dataset
+    from tests.evaluation.models import chip_set
+
+    good = load_predictor(chip_classifier(tmp_path / "chips"), "cpu")
+
+    class Broken:
+        spec = good.spec
+
+        def predict(self, batch: np.ndarray) -> np.ndarray:
+            return good.predict(batch)
+
+        def classify(self, batch: np.ndarray) -> np.ndarray:
+            return np.full((len(batch), 2), np.nan, np.float32)
+
+    image, (pit, _) = ground()
+    classes = np.zeros(image.shape[1:], np.uint8)
+    classes[pit] = 1
+    zones = find_zones(classes, NAMES, resolution_m=10.0, radius_m=0, min_area_ha=0)
+    with pytest.raises(ModelError, match="no number where there is data"):
+        judge(Broken(), image, zones)
+    assert np.isnan(judge(Broken(), np.zeros_like(image), zones)).all()
+    with pytest.raises(ModelError, match="gives no probabilities"):
+        score_dataset(Broken(), chip_set())
+
+
 def test_a_package_of_two_stages_draws_maps(stages: tuple[ModelPackage, ModelPackage], tmp_path: Path) -> None:
     package = write_two_stage(tmp_path / "both", *stages, name="bare-and-bright")
     again = load_package(package.path)
@@ -222,6 +248,13 @@ def test_stages_that_do_not_fit_are_refused(stages: tuple[ModelPackage, ModelPac
     )
     with pytest.raises(ModelError, match="different sizes"):
         write_two_stage(tmp_path / "b", first, coarse, name="wrong")
+    here, there = (
+        write_package(tmp_path / name, made.spec.replace(sensors=(name,)), None, "card", {})
+        for made, name in ((first, "sentinel-2-l2a"), (second, "landsat-c2-l2"))
+    )
+    with pytest.raises(ModelError, match="share no sensor"):
+        write_two_stage(tmp_path / "s", here, there, name="wrong")
+    assert not (tmp_path / "s").exists()
     package = write_two_stage(tmp_path / "c", first, second, name="changed")
     write_package(package.path / "classifier", second.spec.replace(threshold=0.9), None, "card", {})
     with pytest.raises(ModelError, match="another than it was made with"):

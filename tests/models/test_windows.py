@@ -17,7 +17,7 @@ from model_specs import unet_spec
 from minescale.errors import ModelError
 from minescale.models.package import ModelPackage, load_package
 from minescale.models.predictor import Predictor, load_predictor
-from minescale.models.windows import peak_bytes, predict_tile
+from minescale.models.windows import peak_bytes, predict_classes, predict_tile
 
 Packages = Callable[..., ModelPackage]
 
@@ -89,6 +89,24 @@ def test_nothing_seen_is_not_computed(landscape: np.ndarray) -> None:
     assert np.isnan(predict_tile(Never(), np.zeros((6, 120, 120), np.uint16), 8)).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_network_that_gives_no_number_is_no_missing_data(landscape: np.ndarray, value: float) -> None:
+    class Broken:
+        spec = unet_spec()
+
+        def predict(self, batch: np.ndarray) -> np.ndarray:
+            out = np.full((len(batch), len(self.spec.classes), *batch.shape[2:]), 0.5, np.float32)
+            out[:, :, 70, 70] = value
+            return out
+
+    tile = landscape[:, :200, :200].copy()
+    for predict in (predict_tile, predict_classes):
+        with pytest.raises(ModelError, match="no number where there is data"):
+            predict(Broken(), tile, 48)
+    tile[0, 60:80, 60:80] = 0
+    assert np.isnan(predict_tile(Broken(), tile, 48)).sum() == 400
+
+
 @pytest.mark.parametrize("shape", [(97, 97), (100, 300), (105, 640), (500, 131)])
 def test_odd_and_small_shapes(unet_package: Packages, landscape: np.ndarray, shape: tuple[int, int]) -> None:
     """Smaller than a patch, not a multiple of 8, longer than a patch in one direction only."""
@@ -126,7 +144,7 @@ import json, pathlib, sys
 import numpy as np
 from minescale.models.package import load_package
 from minescale.models.predictor import load_predictor
-from minescale.models.windows import peak_bytes, predict_tile
+from minescale.models.windows import peak_bytes, predict_classes, predict_tile
 import torch
 torch.set_num_threads(1)
 def peak():
