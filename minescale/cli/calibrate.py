@@ -40,6 +40,7 @@ from minescale.cli.params import echo_json, json_option, verbose_option
 @click.option(
     "--reflectance-factor", type=float, metavar="F", help="Reflectance of the number 1, where units do not tell."
 )
+@click.option("--force", is_flag=True, help="Calibrate on samples that the model was trained on all the same.")
 @click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda, openvino or onnx.")
 @json_option
 @verbose_option
@@ -59,6 +60,7 @@ def calibrate(
     mine_tiles: float | None,
     run: str | None,
     reflectance_factor: float | None,
+    force: bool,
     device: str,
     as_json: bool,
     verbose: int,  # noqa: ARG001  (read by Command)
@@ -71,7 +73,9 @@ def calibrate(
     minescale calibrate --model PKG --screen --data sites/ --recall 0.99 --out PKG-calibrated
     """
     from minescale.cli.dataset.opening import need_split, open_both
+    from minescale.errors import UsageError
     from minescale.evaluation.calibrated import price, screen_of, write_calibrated
+    from minescale.evaluation.evaluate import trained_on
     from minescale.evaluation.screening import calibrate_screen, tile_scores
     from minescale.models.package import load_package
     from minescale.models.predictor import load_predictor
@@ -83,6 +87,13 @@ def calibrate(
     dataset, split = open_both(data, split_name)
     if part is not None:
         dataset = need_split(split).of(dataset, part)
+    if trained_on(chosen.spec, dataset) and not force:
+        raise UsageError(
+            f"{chosen.spec.name} was trained on this set",
+            got=dataset.name,
+            expected="sites that no part of the model has seen",
+            fix="--part test, another set, or --force",
+        )
     tiles = tile_scores(load_predictor(chosen, device), dataset, mine=mine, tile_m=tile_m, factor=reflectance_factor)
     found = calibrate_screen(
         tiles,

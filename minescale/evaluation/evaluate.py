@@ -96,7 +96,7 @@ def evaluate(
         scored,
         dataset,
         threshold=threshold,
-        caveat=caveat,
+        caveat=" ".join(said for said in (caveat, trained_on(loaded.spec, dataset)) if said),
         reference=reference,
         bootstrap=bootstrap,
         seed=seed,
@@ -111,6 +111,14 @@ def evaluate(
         figures={**made.figures, "model": model},
         confusion=made.confusion,
     )
+
+
+def trained_on(spec: ModelSpec, dataset: Dataset) -> str:
+    """A sentence for figures of the very samples that a model was trained on, told by the set's name; else empty."""
+    data = spec.training.get("data")
+    if not data or dataset.name not in (data, f"{data}/train"):
+        return ""
+    return f"{spec.name} was trained on samples of {dataset.name}: this is no score of places it has not seen."
 
 
 def judge(

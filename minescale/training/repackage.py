@@ -23,7 +23,8 @@ def repackage(source: str | Path, out: str | Path, *, which: str = "best", like:
     """A package of a training's weights, or of those in a safetensors file.
 
     A training's package carries the best weights, with threshold, calibration and scores that were measured with them.
-    Others keep threshold and calibration and lose the scores, and the card says so.
+    Others keep threshold and calibration and lose the scores, and the card says so; a keep-threshold
+    was promised for the weights it was measured with, and is taken out.
 
     Parameters
     ----------
@@ -65,12 +66,11 @@ def repackage(source: str | Path, out: str | Path, *, which: str = "best", like:
     card = (made.path / CARD).read_text(encoding="utf-8").partition(_HEADING)[0].rstrip()
     note = (
         f"{_HEADING}\n\nThe weights are those of `{file.name}`. Threshold and calibration are those of {made.spec.name}"
-        " and were not measured with these weights; scores above are not theirs either."
+        " and were not measured with these weights; scores above are not theirs either, and no keep-threshold is set."
     )
+    spec = made.spec.replace(keep_threshold=None, expected_survivors=None)
     with new_folder(out) as folder:
-        write_package(
-            folder, made.spec, weights, f"{card}\n\n{note}", {"weights": {"file": file.name, "like": made.digest}}
-        )
+        write_package(folder, spec, weights, f"{card}\n\n{note}", {"weights": {"file": file.name, "like": made.digest}})
     return load_package(out)
 
 

@@ -137,6 +137,17 @@ def test_weights_of_a_training_become_a_package(tmp_path: Path) -> None:
     assert run("model", "package", file, "--like", training / "package", "--out", tmp_path / "like").exit_code == 0
     assert "do not fit" in run("model", "package", file, "--like", "demo", "--out", tmp_path / "x").stderr
     assert "not finished" in run("model", "package", unfinished, "--out", tmp_path / "x").stderr
+    screen = write_package(
+        tmp_path / "screen",
+        made.spec.replace(keep_threshold=0.2, expected_survivors=0.1),
+        made.weights(),
+        "# screen",
+        {},
+    )
+    assert run("model", "package", file, "--like", screen.path, "--out", tmp_path / "other").exit_code == 0
+    other_screen = load_package(tmp_path / "other")
+    assert (other_screen.spec.keep_threshold, other_screen.spec.expected_survivors) == (None, None)
+    assert "no keep-threshold is set" in (other_screen.path / "model_card.md").read_text()
     file.write_bytes(b"no tensors")
     broken = run("model", "package", file, "--like", training / "package", "--out", tmp_path / "x")
     assert "cannot be read" in broken.stderr

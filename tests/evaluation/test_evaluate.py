@@ -94,6 +94,14 @@ def test_what_is_not_known_does_not_count(package: ModelPackage) -> None:
     assert found["units"]["unseen"] == 1
 
 
+@pytest.mark.parametrize(("name", "said"), [("mine-set", True), ("mine-set/train", True), ("mine-set/test", False)])
+def test_samples_that_a_model_was_trained_on_are_said(tmp_path: Path, name: str, said: bool) -> None:
+    taught = rule_package(tmp_path / "taught", training={"data": "mine-set"})
+    caveat = evaluate(taught, chip_set(name=name), caveat="One.", bootstrap=0).to_dict()["caveat"]
+    assert caveat.startswith("One.")
+    assert ("was trained on samples of" in caveat) == said
+
+
 def test_bad_input(package: ModelPackage) -> None:
     with pytest.raises(UsageError, match="threshold"):
         evaluate(package, chip_set(), threshold=1.5)

@@ -256,6 +256,20 @@ def test_the_command_writes_a_calibrated_package(package: ModelPackage, sites: D
     assert not (tmp_path / "strict").exists()
 
 
+def test_sites_that_the_model_was_trained_on_are_refused(package: ModelPackage, sites: Dataset, tmp_path: Path) -> None:
+    from minescale.labels.sets.folder import write_folder
+
+    write_folder(sites, tmp_path / "data")
+    taught = write_package(tmp_path / "taught", package.spec.replace(training={"data": "landscapes"}), None, "card", {})
+    command = ["calibrate", "--model", str(taught.path), "--data", str(tmp_path / "data"), "--recall", "0.9"]
+    command += ["--cap-ha", "1.5", "--tile-m", "960", "--out", str(tmp_path / "out")]
+    refused = CliRunner().invoke(main, command)
+    assert refused.exit_code == 2
+    assert "was trained on this set" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    assert CliRunner().invoke(main, [*command, "--force"]).exit_code == 0
+
+
 def test_a_planned_scan_is_priced_with_the_survivors(small_region: Region, tmp_path: Path) -> None:
     from minescale import api
     from minescale.config import load_config
