@@ -11,7 +11,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_writer import files_of
-from zarr.codecs import BytesCodec, GzipCodec, ZstdCodec
+from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
 
 from minescale.store.chunks import write_whole
 
@@ -65,7 +65,7 @@ def test_files_equal_zarrs(
     "options",
     [
         {"shards": (1, 16, 16)},
-        {"compressors": [GzipCodec(level=1)]},
+        {"compressors": [BloscCodec(cname="lz4")]},
         {"compressors": None},
         {"serializer": BytesCodec(endian="big")},
     ],
