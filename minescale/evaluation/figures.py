@@ -140,16 +140,15 @@ def histogram(levels: Counts, positives: Counts, negatives: Counts, bins: int = 
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers as JSON takes them: Python's, with None where a figure is not defined."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found[name] = plain(value)
-        elif isinstance(value, np.ndarray | np.generic) and np.ndim(value) == 0:
-            number = value.item()
-            found[name] = None if isinstance(number, float) and not np.isfinite(number) else number
-        elif isinstance(value, float) and not np.isfinite(value):
-            found[name] = None
-        else:
-            found[name] = value
-    return found
+    """Numbers as JSON takes them, at any depth: Python's, with None where a figure is not defined."""
+    return {str(name): _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return plain(value)
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.ndarray | np.generic) and np.ndim(value) == 0:
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value

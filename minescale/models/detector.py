@@ -19,12 +19,12 @@ from odc.geo.geobox import GeoBox
 
 from minescale.errors import ModelError
 from minescale.models.spec import check_bands, nearest
+from minescale.models.windows import REFLECTANCE
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
 ENTRY_POINTS = "minescale.detectors"
-_REFLECTANCE = np.float32(1e-4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +161,7 @@ def _everywhere(
             if not part.any():
                 continue
             batch = np.zeros((1, len(image), window, window), np.float32)
-            batch[0, :, : part.shape[1], : part.shape[2]] = part * _REFLECTANCE
+            batch[0, :, : part.shape[1], : part.shape[2]] = part * REFLECTANCE
             found = _checked(detector.detect(batch))
             inside = np.clip(found.edges.astype(np.float64), 0, [part.shape[2], part.shape[1]] * 2)
             at_edge = np.stack([inside[:, :2] <= 0.5, inside[:, 2:] >= window - 0.5], axis=1)

@@ -17,11 +17,11 @@ from minescale.errors import ModelError
 from minescale.models.network import NetworkPredictor
 from minescale.models.predictor import Predictor
 from minescale.models.sam import Sam
+from minescale.models.windows import REFLECTANCE
 
 Box = tuple[float, float, float, float]
 """left, bottom, right, top"""
 Point = tuple[float, float]
-_REFLECTANCE = np.float32(1e-4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ def _answer(
     part = image[:, top : top + edge, left : left + edge]
     rows, cols = part.shape[1:]
     window = np.zeros((1, len(image), edge, edge), np.float32)
-    window[0, :, :rows, :cols] = part * _REFLECTANCE
+    window[0, :, :rows, :cols] = part * REFLECTANCE
     # The prompt encoder adds half a pixel, for it counts from pixels' middles.
     inside = (corners - (left, top)) * network.enlarge - 0.5
     x = predictor.scaled(window)

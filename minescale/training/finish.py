@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from minescale.errors import UsageError
 from minescale.evaluation.coarser import blocks_along, coarser
 from minescale.evaluation.decide import best_threshold, fit_calibration, mostly_positive
 from minescale.evaluation.evaluate import evaluate
+from minescale.evaluation.figures import plain
 from minescale.evaluation.scored import Scored, score_dataset
 from minescale.labels.auditing.audit import Audit
 from minescale.labels.sets.dataset import Dataset
@@ -82,7 +82,7 @@ def finish(
                 metrics[part] = {**judged.to_dict(), "part": part, "val": audit.val_sentence}
         metrics["training"] = {**fitted.facts, "config": dict(config), "history": dict(fitted.history)}
         metrics["audit"] = audit.to_dict()
-        metrics = _finite(metrics)
+        metrics = plain(metrics)
         card = model_card(spec, metrics, audit, fitted.facts)
         with new_folder(out / PACKAGE, overwrite=True, marks=(ITEM,)) as folder:
             write_package(folder, spec, fitted.weights or None, card, metrics)
@@ -125,12 +125,3 @@ def _facts(
         "val": audit.val_sentence,
         **({"caveat": audit.caveat} if audit.caveat else {}),
     }
-
-
-def _finite(value: Any) -> Any:
-    """What JSON cannot say (NaN, infinity) as null."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

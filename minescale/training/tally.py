@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from minescale.kernels.ranking import area_under_roc, ratios, reached
 from minescale.training.losses import IGNORED, log_odds
 
 _PER_UNIT = 64
@@ -75,15 +76,13 @@ class Tally:
     @property
     def f1(self) -> float:
         """The highest F1 that any threshold reaches; NaN without a label of the target."""
-        called, hits = self.scores[:, ::-1].sum(axis=0).cumsum(), self.scores[1, ::-1].cumsum()
-        total = int(hits[-1])
-        return float((2 * hits / np.maximum(called + total, 1)).max()) if total else math.nan
+        others, wanted = (reached(counts) for counts in self.scores)
+        if not wanted[0]:
+            return math.nan
+        return float(ratios(wanted, others, wanted[0] - wanted, 0)["f1"][:-1].max())
 
     @property
     def auc(self) -> float:
         """Area under the ROC curve, ties counted half; NaN where only one side has labels."""
-        other, wanted = self.scores.astype(np.float64)
-        if not other.sum() or not wanted.sum():
-            return math.nan
-        below = np.cumsum(other) - other
-        return float((wanted * (below + other / 2)).sum() / (wanted.sum() * other.sum()))
+        others, wanted = self.scores
+        return float(area_under_roc(wanted, others))

@@ -16,7 +16,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from minescale.evaluation.figures import bootstrap, curves, draws_by_site, headline
+from minescale.evaluation.figures import bootstrap, curves, draws_by_site, headline, plain
 from minescale.evaluation.tally import tally
 from minescale.kernels.ranking import ratios, sensitivity_at
 from tests.evaluation.models import scored_chips
@@ -123,3 +123,8 @@ def test_no_interval_of_one_site() -> None:
     score, truth = draw(2, n=20)
     counted = tally(scored_chips(score, truth, ["here"] * 20))
     assert draws_by_site(counted.samples["site"], 200, seed=0) is None
+
+
+def test_figures_become_json_at_any_depth() -> None:
+    values = {"a": [np.float64("nan"), (1, float("inf"))], "b": {"c": np.float32(0.5), 3: np.int64(2)}}
+    assert plain(values) == {"a": [None, [1, None]], "b": {"c": 0.5, "3": 2}}
