@@ -32,6 +32,22 @@ from minescale.errors import UsageError
 Mode = Literal["auto", "rich", "plain", "json", "none"]
 MODES: tuple[Mode, ...] = ("auto", "rich", "plain", "json", "none")
 
+
+def settled(mode: Mode, stream: IO[str]) -> Mode:
+    """What ``auto`` stands for on this stream: bars at a terminal, lines elsewhere; any other mode as it is.
+
+    Raises
+    ------
+    UsageError
+        for an unknown mode.
+    """
+    if mode not in MODES:
+        raise UsageError("unknown kind of progress", got=mode, expected=" | ".join(MODES))
+    if mode == "auto":
+        return "rich" if stream.isatty() and os.environ.get("TERM") != "dumb" else "plain"
+    return mode
+
+
 PLAIN_EVERY_S = 30.0
 """Seconds between lines where nobody watches a terminal."""
 
@@ -51,10 +67,7 @@ def progress(mode: Mode = "auto", stream: IO[str] | None = None) -> Iterator[Lis
         for an unknown mode.
     """
     out = stream or sys.stderr
-    if mode not in MODES:
-        raise UsageError("unknown kind of progress", got=mode, expected=" | ".join(MODES))
-    if mode == "auto":
-        mode = "rich" if out.isatty() and os.environ.get("TERM") != "dumb" else "plain"
+    mode = settled(mode, out)
     if mode == "rich":
         with _Bars(out) as bars:
             yield bars

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
-from minescale.engine.progress import MODES, Mode
-from minescale.errors import UsageError
+from minescale.engine.progress import Mode, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +55,7 @@ def shown(mode: Mode = "auto", stream: IO[str] | None = None) -> Iterator[Listen
         for an unknown mode.
     """
     out = stream or sys.stderr
-    if mode not in MODES:
-        raise UsageError("unknown kind of progress", got=mode, expected=" | ".join(MODES))
-    if mode == "auto":
-        mode = "rich" if out.isatty() and os.environ.get("TERM") != "dumb" else "plain"
+    mode = settled(mode, out)
     if mode == "rich":
         with _bar(out) as listener:
             yield listener
