@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+# Two test processes run side by side: threads of small networks would wait for one another, spinning. Before PyTorch
+# and NumPy are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 if TYPE_CHECKING:
     from minescale.synthetic import Region
 
