@@ -187,9 +187,12 @@ def run_one(variant: str, case: Case, out: str) -> dict[str, float]:
     """Run in this process: warm cluster and JIT on three cells, then measure all."""
     from dataclasses import replace
 
+    import dask
     from distributed import Client, LocalCluster
 
     with (
+        # As in clusters that minescale starts: the profiler's call trees would look like memory of cells.
+        dask.config.set({"distributed.worker.profile.enabled": False}),
         LocalCluster(n_workers=case.workers, threads_per_worker=1, dashboard_address=None, silence_logs=40) as cluster,
         Client(cluster),
     ):

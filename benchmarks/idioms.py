@@ -239,6 +239,9 @@ def read_output(variant: str, out: str) -> np.ndarray:
     return np.asarray(zarr.open_array(f"{out}/probability", mode="r")[...])
 
 
+FORKED_S = 0.3
+
+
 class Meter:
     """CPU seconds, bytes read and peak resident memory of this process and all below it."""
 
@@ -275,7 +278,9 @@ class Meter:
             total = 0
             for process in self._processes():
                 try:
-                    total += process.memory_info().rss
+                    # A process that was forked a moment ago shows its parent's pages as its own.
+                    if time.time() - process.create_time() > FORKED_S:
+                        total += process.memory_info().rss
                 except psutil.NoSuchProcess:
                     continue
             self.peak = max(self.peak, total)

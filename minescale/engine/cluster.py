@@ -54,6 +54,8 @@ def connect(config: EngineConfig) -> Iterator[Any]:
                     "distributed.worker.memory.target": False,
                     "distributed.worker.memory.spill": False,
                     "distributed.worker.memory.pause": False,
+                    # Dask's sampling profiler keeps an hour of call trees in every worker: 10 kB for each small window.
+                    "distributed.worker.profile.enabled": False,
                     "distributed.comm.timeouts.connect": f"{_CONNECT_TIMEOUT_S}s",
                 }
             )
