@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from blocks_met import BlocksMet
 from children import run, tell
 from decoders import DECODERS, floor
 from serve import Server
@@ -96,12 +97,9 @@ def close_files() -> None:
 def record(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
     """The windows that a scan decodes, and how many blocks its tiles would touch without reuse."""
     from minescale.sources import handles
-    from minescale.sources.windows import blocks
 
     windows: list[list[Any]] = []
-    unique: dict[tuple[Any, ...], int] = {}
-    touched = Counter[str]()
-    load, read, of_blocks = handles.Image._load, handles.Image.read, handles.Image._inflated
+    load, of_blocks = handles.Image._load, handles.Image._inflated
 
     def noting_load(self: Any, window: Any, *room: Any) -> Any:
         windows.append([self.href, self.overview, window.row0, window.row1, window.col0, window.col1])
@@ -113,21 +111,14 @@ def record(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
             windows.append([self.href, self.overview, found.row0, found.row1, found.col0, found.col1])
         return of_blocks(self, inflater, window, needed, grid, held, *rest)
 
-    def noting_read(self: Any, window: Any, ahead: Any, budget: int, needed: Any, idle: Any, **options: Any) -> Any:
-        for block in blocks(window, self.block_shape):
-            if block not in idle:
-                unique[self.href, self.overview, block] = self.block_cost(*block)
-                touched["bytes"] += self.block_cost(*block)
-        return read(self, window, ahead, budget, needed, idle, **options)
-
-    handles.Image._load, handles.Image.read = noting_load, noting_read  # type: ignore[method-assign]
-    handles.Image._inflated = noting_blocks  # type: ignore[method-assign]
+    handles.Image._load, handles.Image._inflated = noting_load, noting_blocks  # type: ignore[method-assign]
+    met = BlocksMet()
     totals = process_all(plan_of(catalog, spec), folder)
     return {
         "windows": windows,
         "bytes": totals["bytes"],
-        "touched_bytes": touched["bytes"],
-        "unique_bytes": sum(unique.values()),
+        "touched_bytes": met.touched_bytes,
+        "unique_bytes": met.distinct_bytes,
     }
 
 
@@ -222,13 +213,16 @@ def scan(catalog: str, spec: str, folder: Path) -> dict[str, Any]:
 
 def scan_on_workers(catalog: str, spec: str, folder: Path) -> dict[str, float]:
     """A timed scan by a Dask worker process per core, after another one on the same workers."""
+    import dask
     from distributed import Client, LocalCluster
 
+    from minescale.engine.cluster import OWN_CLUSTER
     from minescale.engine.run import run_plan
     from minescale.planning.run_dir import RunDir
 
     workers = os.cpu_count() or 1
     with (
+        dask.config.set(OWN_CLUSTER),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

@@ -156,8 +156,9 @@ def pyramid(found: dict[str, Any], _: Path) -> str:
             dear = " / ".join(f"{times:.1f}" for times in swept["bytes_per_pixel"][name].values())
             chosen = "pyramid" if choice["pyramid"] else "flat"
             coarse = f"{runs[0]['coarse_bytes'] / flat_runs[0]['bytes']:.1%}"
-            shares = [f"{runs[0][key]:.1%}" for key in ("refined", "survivors")]
-            forced.append([model, *shares, coarse, *ratios, dear, chosen])
+            survivors, refined = (runs[0][key] for key in ("survivors", "refined"))
+            share = [f"{survivors:.1%}", f"{refined - survivors:.1%}"]
+            forced.append([model, *share, coarse, *ratios, dear, chosen])
     text = f"""## Coarse to fine
 
 The screen of the `demo` package in front of the index model, one run each; × is flat over pyramid. Recall is the share
@@ -168,16 +169,22 @@ ground. From `pyramid.py`.
 {table(head, rows)}
 """
     if forced:
-        head = ["fine model", "run at 10 m", "survivors", "coarse bytes", "bytes ×", "wall ×", "CPU ×"]
+        head = ["fine model", "survivors", "audited", "coarse bytes", "bytes ×", "wall ×", "CPU ×"]
         head += ["own / other / both", "the plan chooses"]
         tiles = next(iter(found["sweep"].values()))["tiles"]
+        amplified = ", ".join(
+            f"{spread([run['bytes'] / swept['distinct_bytes'] for run in swept['runs']['flat']], 2)} with {model}"
+            for model, swept in found["sweep"].items()
+        )
         text += f"""
-Forced shares of tiles that run at 10 m, survivors and audits together, over {tiles} tiles like the last region's;
-× is flat over pyramid within a round, median (minimum-maximum). *Own / other / both*: bytes of a pixel that ran at 10 m
-over the flat scan's, where the scenes are of the mosaic's zone, of another, or of both. The last column is what the
-plan chooses when it expects that share.
+Forced shares of survivors over {tiles} tiles like the last region's, the small one without an audit of pruned tiles and
+with the default one, at least four tiles; × is flat over pyramid within a round, median (minimum-maximum).
+*Own / other / both*: bytes of a pixel that ran at 10 m over the flat scan's, where the scenes are of the mosaic's zone,
+of another, or of both. The last column is what the plan chooses when it expects that share.
 
 {table(head, forced)}
+
+Bytes that the flat scan of this area reads, by {found["workers"]} workers, over its distinct blocks: {amplified}.
 """
     return text
 

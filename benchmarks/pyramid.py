@@ -7,14 +7,17 @@ calibrated threshold, and thresholds that would just reach a stated recall (chos
 each beside the flat scan. Recall is the share of true mine area in tiles that ran at 10 m; the regions are synthetic,
 so it is no evidence of skill.
 
-Then forced shares of tiles that run at 10 m, survivors and audits together, over 82 x 82 km of 256 tiles, made from
-the last seed: over 81 tiles the opening of files is a third of a pyramid's time. The area is whole coarse tiles, as
-nearly all of a country's are. A threshold forces the share, so that tiles lie where the screen's scores are highest,
-clustered or scattered as real scores are. Half of the area is of another UTM zone and is warped: there a tile of 512 px
-meets four source blocks instead of one, and what a refined pixel reads is shown by zone. The flat scan and the small
-shares run in interleaved rounds; shares above a quarter only in the first, to show that the plan would turn to the flat
-scan. *Flat* is what the plan runs without a pyramid, tiles of 1024 px. Figures are wall, CPU and bytes of the run
-itself, fills included; planning is left out.
+Then forced shares of survivors over 82 x 82 km of 256 tiles, made from the last seed: over 81 tiles the opening of
+files is a third of a pyramid's time. The area is whole coarse tiles, as nearly all of a country's are. A threshold
+forces the share, so that tiles lie where the screen's scores are highest, clustered or scattered as real scores are.
+Scores come in steps, so not every share can be had: taken is the step that keeps most tiles and at most the share
+asked, rounded up to a whole tile (13 of 256 for 5 %). The small shares run twice, in the same rounds: without an audit
+of pruned tiles, which is what survivors cost, and with the audit that a scan has by default. Half of the area is of
+another UTM zone and is warped: there a tile of 512 px meets four source blocks instead of one, and what a refined pixel
+reads is shown by zone. The flat scan and the small shares run in interleaved rounds; shares above a quarter only in the
+first, to show that the plan would turn to the flat scan. *Flat* is what the plan runs without a pyramid, tiles of 1024
+px; the blocks it needs are counted once over all workers, so that what several workers read twice can be told. Figures
+are wall, CPU and bytes of the run itself, fills included; planning is left out.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import blocks_met
 import numpy as np
 import psutil
 import rasterio
@@ -35,14 +39,18 @@ from rasterio.warp import Resampling, reproject
 
 SEEDS, SHARES = (7, 101, 102), (0.007, 0.0008, 0.0003)
 RECALLS = (0.95, 0.99, 1.0)
-FORCED = (0.05, 0.075, 0.2, 0.5, 1.0)
+FORCED = (0.05, 0.2, 0.5, 1.0)
 OFTEN = 0.25
 """Forced shares up to this one run in every round."""
+SMALL_SHARE = 0.1
+"""Forced shares up to this one run without an audit as well."""
 SWEEP_PX = 8192
 TRIM = 0.01
 """Degrees left out at the east and south, where the region reaches into further coarse tiles."""
 AUDIT = {"pyramid.audit_min": 1}
-"""Of 81 tiles the default of 4 audits would be 5 %, as many as a few survivors; of a country they are nothing."""
+"""For the regions of 81 tiles: the default of 4 audits would be 5 %, as many as a few survivors; of a country they are
+nothing."""
+NO_AUDIT = {"pyramid.audit": 0.0, "pyramid.audit_min": 0}
 
 
 def truth_on(grid: Any, raster: Path, date_index: int) -> np.ndarray:
@@ -65,8 +73,10 @@ def truth_on(grid: Any, raster: Path, date_index: int) -> np.ndarray:
 class Bench:
     """Runs plans of one region on one warm cluster."""
 
-    def __init__(self, region: Any, address: str, folder: Path, bbox: Any = None) -> None:
-        self.region, self.address, self.folder = region, address, folder
+    def __init__(
+        self, region: Any, address: str, folder: Path, bbox: Any = None, audit: dict[str, float] | None = None
+    ) -> None:
+        self.region, self.address, self.folder, self.audit = region, address, folder, audit or {}
         self.bbox = bbox or region.bbox
         self.runs = 0
 
@@ -76,7 +86,7 @@ class Bench:
 
         region = self.region
         wanted = api.request(catalog=str(region.catalog), bbox=self.bbox, datetime=region.period, model=model)
-        asked = {"engine.cluster": self.address, "pyramid.mode": mode, **AUDIT, **settings}
+        asked = {"engine.cluster": self.address, "pyramid.mode": mode, **self.audit, **settings}
         return api.plan(wanted, load_config(overrides=asked))
 
     def run(self, plan: Any) -> tuple[dict[str, float], Any]:
@@ -100,8 +110,18 @@ class Bench:
 
     def warm(self, model: str) -> None:
         """Compile and load everything once, on every worker."""
-        for mode in ("off", "on"):
-            self.run(self.plan(model, mode, **({"pyramid.threshold": 1.0} if mode == "on" else {})))
+        self.run(self.plan(model, "off"))
+        self.run(self.plan(model, "on", **{"pyramid.threshold": 1.0}))
+
+    def distinct_bytes(self, plan: Any) -> int:
+        """Bytes of the blocks that a plan's tiles need, each counted once, whoever reads it."""
+        from distributed import Client
+
+        with Client(self.address) as client:
+            client.run(blocks_met.watch)
+            self.run(plan)
+            met = {block: size for found in client.run(blocks_met.met).values() for block, size in found.items()}
+        return sum(met.values())
 
     def mines(self, plan: Any) -> np.ndarray:
         """True mine pixels per tile, -1 outside the area. A median shows what half of the dates show."""
@@ -150,23 +170,31 @@ def one_region(bench: Bench, model: str) -> dict[str, Any]:
 
 
 def sweep(bench: Bench, model: str, forced: list[float], rounds: int) -> dict[str, Any]:
-    """Forced shares of tiles at 10 m beside the flat scan, rounds interleaved."""
+    """Forced shares of tiles at 10 m beside the flat scan, rounds interleaved.
+
+    The run that shows the scores and the one that counts blocks warm the workers up.
+    """
     plan = bench.plan(model, "on", **{"pyramid.threshold": 1.0})
     _, ledger = bench.run(plan)
     inside = plan.index(0).inside
     scores = ledger.get(0, "score")[0][inside]
     plans = {"flat": bench.plan(model, "off")}
-    chosen = {}
+    distinct = bench.distinct_bytes(plans["flat"])
+    chosen, often = {}, {"flat"}
     for share in forced:
-        threshold = forcing(scores, share, plan.config.pyramid.audit)
-        plans[f"{share:g}"] = bench.plan(model, "on", **{"pyramid.threshold": threshold})
-        expected = float((scores >= threshold).mean())
-        auto = bench.plan(model, "auto", **{"pyramid.threshold": threshold, "pyramid.survivors": expected})
-        chosen[f"{share:g}"] = {"pyramid": auto.is_pyramid, "reason": auto.pyramid_reason}
+        threshold = {"pyramid.threshold": forcing(scores, share)}
+        expected = float((scores >= threshold["pyramid.threshold"]).mean())
+        for name, audit in ((f"{share:g} without audit", NO_AUDIT), (f"{share:g}", {})):
+            if audit and share > SMALL_SHARE:
+                continue
+            plans[name] = bench.plan(model, "on", **threshold, **audit)
+            auto = bench.plan(model, "auto", **threshold, **audit, **{"pyramid.survivors": expected})
+            chosen[name] = {"pyramid": auto.is_pyramid, "reason": auto.pyramid_reason}
+            often |= {name} if share <= OFTEN else set()
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in plans}
     for number in range(rounds):
         for name, wanted in plans.items():
-            if number and name != "flat" and float(name) > OFTEN:
+            if number and name not in often:
                 continue
             figures, other = bench.run(wanted)
             found: dict[str, Any] = {**figures, "zones": zones(wanted, other)}
@@ -175,18 +203,24 @@ def sweep(bench: Bench, model: str, forced: list[float], rounds: int) -> dict[st
                 found |= {"survivors": state["survivors"], "refined": state["refined"]}
             runs[name].append(found)
     dearer = {name: per_pixel(runs["flat"][0], runs[name][0]) for name in chosen}
-    return {"tiles": int(inside.sum()), "runs": runs, "chosen": chosen, "bytes_per_pixel": dearer}
+    return {
+        "tiles": int(inside.sum()),
+        "distinct_bytes": distinct,
+        "runs": runs,
+        "chosen": chosen,
+        "bytes_per_pixel": dearer,
+    }
 
 
-def forcing(scores: np.ndarray, share: float, audit: float) -> float:
-    """The threshold that lets about ``share`` of all tiles run at 10 m, a sample of the pruned ones included.
+def forcing(scores: np.ndarray, share: float) -> float:
+    """The threshold that keeps most tiles, and no more than ``share`` of them rounded up to a whole tile.
 
-    Scores come in steps, and many tiles share the highest: of the steps, the one that comes nearest.
+    Scores come in steps, and many tiles share the highest: where those are more already, they are kept.
     """
+    most = int(np.ceil(share * scores.size - 1e-9))
     steps = np.unique(scores[scores > 0])
-    kept = (scores[None, :] >= steps[:, None]).mean(axis=1)
-    nearest = int(np.argmin(np.abs(kept + audit * (1 - kept) - share)))
-    return float(steps[nearest]) - 0.002
+    fitting = [step for step in steps if np.count_nonzero(scores >= step) <= most]
+    return float(min(fitting, default=steps[-1])) - 0.002
 
 
 def zones(plan: Any, ledger: Any) -> dict[str, dict[str, float]]:
@@ -241,6 +275,8 @@ def show_region(found: dict[str, Any]) -> None:
 
 def show_sweep(model: str, found: dict[str, Any]) -> None:
     flat = found["runs"]["flat"]
+    amplified = np.median([run["bytes"] for run in flat]) / found["distinct_bytes"]
+    print(f"{model}: the flat scan reads {amplified:.2f} x its distinct blocks")
     for name, choice in found["chosen"].items():
         runs = found["runs"][name]
         # The large shares run in fewer rounds than the flat scan.
@@ -259,26 +295,27 @@ def show_sweep(model: str, found: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    import dask
     from distributed import Client, LocalCluster
 
+    from minescale.engine.cluster import OWN_CLUSTER
     from minescale.synthetic import DEMO, ensure_region
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS), help="regions like DEMO with these seeds")
     parser.add_argument("--mine-share", type=float, nargs="*", default=list(SHARES), help="one share for each seed")
     parser.add_argument("--size", type=int, default=DEMO.width_px, help="edge of the regions, pixels")
-    parser.add_argument(
-        "--forced", type=float, nargs="*", default=list(FORCED), help="shares of tiles at 10 m to force"
-    )
+    parser.add_argument("--forced", type=float, nargs="*", default=list(FORCED), help="shares of survivors to force")
     parser.add_argument("--sweep-size", type=int, default=SWEEP_PX, help="edge of the region for forced shares, pixels")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of the forced shares")
     parser.add_argument("--unet-rounds", type=int, default=1, help="the same for the U-Net, whose flat scan takes long")
     parser.add_argument("--regions", action=argparse.BooleanOptionalAction, default=True, help="the regions' recall")
     parser.add_argument("--fine", choices=("index", "unet"), nargs="*", default=["index", "unet"])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="where to keep the figures; a part that is not run stays as it is")
     args = parser.parse_args()
     workers = psutil.cpu_count() or 1
     with (
+        dask.config.set(OWN_CLUSTER),
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=40) as cluster,
         Client(cluster),
         tempfile.TemporaryDirectory() as folder,
@@ -293,7 +330,7 @@ def main() -> None:
 
         found, places = [], list(zip(args.seeds, args.mine_share, strict=True))
         for number, (seed, share) in enumerate(places if args.regions else ()):
-            region = Bench(place(seed, share, args.size), cluster.scheduler_address, Path(folder))
+            region = Bench(place(seed, share, args.size), cluster.scheduler_address, Path(folder), audit=AUDIT)
             if number == 0:
                 region.warm(models["index"])
             found.append({"seed": seed, "mine_share": share, **one_region(region, models["index"])})
@@ -305,12 +342,12 @@ def main() -> None:
                 region = place(*places[-1], args.sweep_size)
                 whole = replace(region.bbox, east=region.bbox.east - TRIM, south=region.bbox.south + TRIM)
                 large = Bench(region, cluster.scheduler_address, Path(folder), whole)
-                large.warm(models[name])
                 swept[name] = sweep(large, models[name], args.forced, rounds)
                 show_sweep(name, swept[name])
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        values = {"workers": workers, "regions": found, "sweep": swept}
+        stored = json.loads(args.json.read_text()) if args.json.exists() else {"regions": [], "sweep": {}}
+        values = {"workers": workers, "regions": found or stored["regions"], "sweep": swept or stored["sweep"]}
         args.json.write_text(json.dumps(values, indent=1) + "\n")
 
 

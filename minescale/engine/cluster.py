@@ -20,6 +20,10 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NU
 
 _CONNECT_TIMEOUT_S = 20
 
+OWN_CLUSTER = {"distributed.scheduler.work-stealing": False}
+"""Dask's settings for a cluster that is there for one run. The driver deals tiles out; one that Dask carries off to an
+idle worker leaves behind what its own worker is reading ahead for it, and the blocks kept for it."""
+
 
 def worker_count(config: EngineConfig) -> int:
     """Workers of a local cluster."""
@@ -61,6 +65,7 @@ def connect(config: EngineConfig) -> Iterator[Any]:
             )
         )
         if config.cluster in {"local", "inline"}:
+            stack.enter_context(dask.config.set(OWN_CLUSTER))
             cluster = LocalCluster(
                 threads_per_worker=1, dashboard_address=":0", silence_logs=logging.ERROR, **_local_options(config)
             )

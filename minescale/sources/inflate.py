@@ -25,11 +25,20 @@ _FILE_SYSTEMS = {"http": "vsicurl/http", "https": "vsicurl/https", "s3": "vsis3"
 _MAX_BLOCK_BYTES = 8 << 20
 _GAP_BYTES = 16 << 10
 """Bytes that nobody needs cost less than another request, up to this many."""
-_HEAD_SHARE = 0.4
-"""Up to this share of a block its first rows are read alone: zlib, which can stop, has half of libdeflate's speed."""
-_HEAD_MARGIN = 1.1
-_HEAD_BYTES = 2 << 10
+_HEAD_MARGIN = 1.05
+_HEAD_BYTES = 4 << 10
 """Rows are not all of one size when compressed: this much more than their share of the block is read."""
+_FULL = 3
+"""What libdeflate answers where its output is full: all of it was written but for a last match, or a stored run."""
+_LAST_MATCH = 258
+_INVENTED = 64 * _LAST_MATCH
+"""Bytes that libdeflate can make of the eight zeros that it takes to lie behind a stream that ends too early."""
+_MARK = np.frombuffer(b"\xa5\x5a\xc3\x3c\x0f\xf0\x99\x66", np.uint8)
+_BEHIND_MARK = 1024
+"""More than what libdeflate, which copies words, leaves behind the place it has come to."""
+_SLACK = _INVENTED + _MARK.size + _BEHIND_MARK + _LAST_MATCH
+_ZLIB_UP_TO = 4 * _SLACK
+"""Heads that hold no more pixels' bytes than this are not worth the slack."""
 _DTYPES = {"uint8", "uint16"}
 _SAMPLES_OF_OWN = {"NBITS", "SOURCE_COLOR_SPACE"}
 """Image structure under which a block does not simply hold pixels."""
@@ -112,7 +121,7 @@ class Inflater:
             offset, size = places[i]
             wanted = (rows or {}).get(block, height)
             head = int(size * wanted / height * _HEAD_MARGIN) + _HEAD_BYTES
-            if wanted <= height * _HEAD_SHARE and head < size:
+            if wanted < height and head < size:
                 heads[block] = wanted
                 places[i] = (offset, head)
         ranges, starts = _coalesce(places)
@@ -134,9 +143,15 @@ class Inflater:
             where it is not what it should be: GDAL's decoder may know better, or say why.
         """
         if block in packed.heads:
-            if self._inflate_head(packed.where[block], into[: packed.heads[block]]):
-                return 0
-            return self._inflate_rest(packed, block, into)
+            rows = into[: packed.heads[block]]
+            if not (
+                inflate_head(self._library, packed.where[block], into, rows.nbytes)
+                or _inflate_head_slowly(packed.where[block], rows)
+            ):
+                return self._inflate_rest(packed, block, into)
+            if self._differences:
+                sum_differences(rows)
+            return 0
         # Without a place for the real size, anything but exactly a block is an error.
         if self._library.libdeflate_zlib_decompress(
             _decompressor(self._library), *packed.where[block], into.ctypes.data, into.nbytes, None
@@ -145,20 +160,6 @@ class Inflater:
         if self._differences:
             sum_differences(into)
         return 0
-
-    def _inflate_head(self, where: tuple[int, int], into: NDArray[Any]) -> bool:
-        """Decode the first rows of a stream; False where it does not hold them. libdeflate wants whole streams."""
-        address, size = where
-        try:
-            found = zlib.decompressobj().decompress((ctypes.c_char * size).from_address(address), into.nbytes)
-        except zlib.error:
-            return False
-        if len(found) < into.nbytes:
-            return False
-        into[:] = np.frombuffer(found, into.dtype).reshape(into.shape)
-        if self._differences:
-            sum_differences(into)
-        return True
 
     def _inflate_rest(self, packed: Packed, block: Block, into: NDArray[Any]) -> int:
         """Read what a head lacks of its block, and decode all of it."""
@@ -191,9 +192,55 @@ class Inflater:
         self._library.VSIFCloseL(self._handle)
 
 
+def inflate_head(library: ctypes.CDLL, where: tuple[int, int], into: NDArray[Any], wanted: int) -> bool:
+    """Decode the first ``wanted`` bytes of a stream, and some more; False where it may not hold them.
+
+    libdeflate takes whole streams only. But it fills its output from the front, and tells a full one from a stream
+    that is broken or ends too early: what it says is made certain by a mark some way behind what is wanted. Other
+    versions of it may not work so, which is found out once.
+    """
+    room = into.reshape(-1).view(np.uint8)
+    if wanted <= _ZLIB_UP_TO or wanted + _SLACK > room.size or not _check(library):
+        return False
+    return _fills(library, where, room, wanted)
+
+
+def _fills(library: ctypes.CDLL, where: tuple[int, int], room: NDArray[np.uint8], wanted: int) -> bool:
+    mark = room[wanted + _INVENTED :][: _MARK.size]
+    mark[:] = _MARK
+    found = library.libdeflate_zlib_decompress(_decompressor(library), *where, room.ctypes.data, wanted + _SLACK, None)
+    return bool(found == _FULL and not np.array_equal(mark, _MARK))
+
+
+@lru_cache(maxsize=1)
+def _check(library: ctypes.CDLL) -> bool:
+    """Whether this libdeflate leaves the beginning of a stream's content where its output is full."""
+    content = np.random.default_rng(0).integers(0, 40, 4 * _SLACK).astype(np.uint8)
+    content[_SLACK:] = 0  # matches as well
+    stream = np.frombuffer(zlib.compress(content.tobytes()), np.uint8)
+    room, where = np.empty(content.size, np.uint8), (stream.ctypes.data, stream.size - 8)
+    return all(
+        _fills(library, where, room, wanted) and np.array_equal(room[:wanted], content[:wanted])
+        for wanted in (_SLACK // 2, 2 * _SLACK)
+    )
+
+
+def _inflate_head_slowly(where: tuple[int, int], into: NDArray[Any]) -> bool:
+    """Decode the first bytes of a stream, just ``into``; False where it does not hold them."""
+    address, size = where
+    try:
+        found = zlib.decompressobj().decompress((ctypes.c_char * size).from_address(address), into.nbytes)
+    except zlib.error:
+        return False
+    if len(found) < into.nbytes:
+        return False
+    into[:] = np.frombuffer(found, into.dtype).reshape(into.shape)
+    return True
+
+
 def share_read(part: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share of a block's bytes that is read where only its first rows are needed, a ``part`` of them above 0, to 1."""
-    return np.where(part <= _HEAD_SHARE, part * _HEAD_MARGIN, 1.0)
+    return np.minimum(part * _HEAD_MARGIN, 1.0)
 
 
 def _coalesce(places: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], list[int]]:

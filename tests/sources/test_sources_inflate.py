@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,73 @@ def test_windows_are_what_gdal_reads_whatever_ends_where(
     np.testing.assert_array_equal(found, image._load(window, np.empty(window.shape, np.uint16)))
     whole = image._cost(blocks(window, image.block_shape))[0]
     assert parts.bytes_read <= whole
+
+
+def streams() -> dict[str, tuple[bytes, bytes]]:
+    """Content and deflate stream by kind: noise, which is stored as it is, long matches, and what is like a band."""
+    rng = np.random.default_rng(5)
+    noise = rng.integers(0, 256, 300_000, dtype=np.uint8).tobytes()
+    band = np.cumsum(rng.integers(-9, 10, 150_000)).astype(np.uint16).tobytes()
+    half = band[:150_000] + bytes(150_000)
+    kinds = {
+        "noise": noise,
+        "zeros": bytes(300_000),
+        "band": band,
+        "half": half,
+        "mixed": band[:99_000] + noise[99_000:],
+    }
+    return {f"{name} {level}": (one, zlib.compress(one, level)) for name, one in kinds.items() for level in (0, 1, 9)}
+
+
+@pytest.mark.parametrize("kind", streams())
+def test_heads_hold_what_is_wanted_or_are_refused(kind: str) -> None:
+    """However early a stream is cut: what libdeflate makes of the cut is never taken for pixels."""
+    library = inflate._library()
+    assert library is not None
+    content, stream = streams()[kind]
+    cuts = np.random.default_rng(6).integers(16, len(stream), 150)
+    held = 0
+    for wanted in (90_000, 150_000, 260_000):
+        for cut in (*cuts, len(stream) - 1):
+            raw = np.frombuffer(stream[:cut], np.uint8).copy()
+            room = np.full(len(content), 0x77, np.uint8)
+            if inflate.inflate_head(library, (raw.ctypes.data, raw.size), room, wanted):
+                held += 1
+                assert room[:wanted].tobytes() == content[:wanted], (wanted, cut)
+    assert held or kind.endswith(" 0") or kind.startswith(("noise", "zeros"))
+
+
+def test_heads_of_usual_blocks_are_what_gdal_decodes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    data = (np.cumsum(rng.integers(-30, 31, (1024, 1024)), axis=1) % 4000 + 90).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    profile = {"driver": "GTiff", "height": 1024, "width": 1024, "count": 1, "dtype": "uint16"} | TILED
+    with rasterio.open(path, "w", **profile | {"blockxsize": 512, "blockysize": 512, "predictor": 2}) as target:
+        target.write(data, 1)
+    image = image_of(path)
+    whole = image._cost([(1, 1)])[0]
+    for rows in (20, 150, 256, 400, 480, 505):
+        window = Window(512, 512 + rows, 512, 1024)
+        parts = image.read(window)
+        found = np.zeros(window.shape, np.uint16)
+        for part, pixels in parts.pieces:
+            found[part.within(window)] = pixels
+        np.testing.assert_array_equal(found, data[512 : 512 + rows, 512:])
+        assert parts.bytes_read <= min(whole, whole * rows / 512 * 1.1 + 5000)
+
+
+def test_a_libdeflate_that_leaves_nothing_when_full_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = inflate._library()
+    assert real is not None
+
+    class Other:
+        libdeflate_alloc_decompressor = real.libdeflate_alloc_decompressor
+
+        def libdeflate_zlib_decompress(self, *arguments: Any) -> int:
+            return 3
+
+    assert inflate._check(real)
+    assert not inflate._check.__wrapped__(Other())
 
 
 def test_a_broken_head_is_read_whole_and_then_left_to_gdal(tmp_path: Path) -> None:
