@@ -5,7 +5,8 @@
 Scans of different areas, tile sizes, models, levels and numbers of dates run on one warm worker process, which has
 run each model once before. Measured are the worker's CPU seconds; foretold is the sum of the plan's own amounts of
 work (`planning/rates.py`) times one rate each, fitted by non-negative least squares on relative errors. Every run is
-foretold once by the rates of all the others. For pyramids the plan's amounts are those of the tiles that survived,
+foretold once by the rates of all the others; two runs of a region that had no part in choosing the terms are foretold
+and never fitted. For pyramids the plan's amounts are those of the tiles that survived,
 because a plan can only assume that share. Printed at the end is what belongs into `planning/rates.py`. The regions
 are synthetic and lie on the local disk: waiting for a network is no core second, but its TLS would be.
 """
@@ -45,13 +46,27 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 """Settings that differ from a flat scan of the whole demo region. Parts are northern strips over the whole width: then
 the seam and the last, incomplete blocks, which hold fewer bytes than a plan reckons with, keep their share."""
+UNSEEN: dict[str, dict[str, Any]] = {
+    "unseen region, baseline 1024, nine dates": {"region": 103, "part": 0.74, "datetime": "2024-03/2024-11"},
+    "unseen region, demo 512, eight dates": {
+        "region": 103,
+        "part": 0.37,
+        "model": "demo",
+        "tile": 512,
+        "datetime": "2024-01/2024-08",
+    },
+}
+"""Never fitted, and not looked at while terms were chosen."""
+TERMS = ("reads", "decoded_bytes", "index_pixels", "unet_pixels")
+"""Amounts of work that a rate is fitted for. A tile by itself, and the samples composited, go with these: with a rate
+of their own they only take from each other's."""
 QUICK: dict[str, dict[str, Any]] = {
     "small, baseline 512": {"region": "SMALL", "tile": 512},
     "small, demo 512": {"region": "SMALL", "model": "demo", "tile": 512},
 }
 """Too small for the fit: of one or two CPU seconds a first tile's start is most."""
-SHARE_101 = 0.0008
-"""Mines of the other region, as in `pyramid.py`."""
+OTHER_SHARE = 0.0008
+"""Mines of the other regions, as in `pyramid.py`."""
 
 
 def region_of(name: str | int) -> Any:
@@ -60,7 +75,7 @@ def region_of(name: str | int) -> Any:
 
     if isinstance(name, str):
         return synthetic.ensure_region(getattr(synthetic, name))
-    return synthetic.ensure_region(replace(synthetic.DEMO, seed=name, mine_share=SHARE_101, name=f"demo-{name}"))
+    return synthetic.ensure_region(replace(synthetic.DEMO, seed=name, mine_share=OTHER_SHARE, name=f"demo-{name}"))
 
 
 def measure(case: dict[str, Any], address: str, folder: Path) -> dict[str, Any]:
@@ -116,7 +131,7 @@ def fit(runs: list[dict[str, Any]]) -> dict[str, float]:
     """Core seconds per unit of work: non-negative, with the least squared relative errors."""
     from scipy.optimize import nnls
 
-    names = list(runs[0]["work"])
+    names = list(TERMS)
     amounts = np.array([[run["work"][name] for name in names] for run in runs])
     scale = np.maximum(amounts.max(axis=0), 1e-12)  # columns of like size, for a well-posed fit
     rows = amounts / scale / np.array([[run["cpu_s"]] for run in runs])
@@ -125,7 +140,7 @@ def fit(runs: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def foretell(rates: dict[str, float], run: dict[str, Any]) -> float:
-    return sum(rates[name] * amount for name, amount in run["work"].items())
+    return sum(rate * run["work"][name] for name, rate in rates.items())
 
 
 def leave_one_out(runs: dict[str, dict[str, Any]]) -> dict[str, float]:
@@ -141,12 +156,13 @@ def main() -> None:
     from distributed import Client, LocalCluster
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", nargs="*", default=list(RUNS), choices=list(RUNS), metavar="RUN")
+    every = RUNS | UNSEEN
+    parser.add_argument("--runs", nargs="*", default=list(every), choices=list(every), metavar="RUN")
     parser.add_argument("--rounds", type=int, default=1, help="the least CPU of so many scans counts")
     parser.add_argument("--quick", action="store_true", help="two runs of the small region, for tests")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    chosen = QUICK if args.quick else {name: RUNS[name] for name in args.runs}
+    chosen = QUICK if args.quick else {name: every[name] for name in args.runs}
     found: dict[str, dict[str, Any]] = {}
     preload = ["minescale.engine.worker_setup"]
     with (
@@ -164,13 +180,19 @@ def main() -> None:
         for number, (name, case) in enumerate(chosen.items()):
             rounds = [measure(case, address, folder / f"{number}-{i}") for i in range(args.rounds)]
             found[name] = min(rounds, key=lambda run: run["cpu_s"])
+            found[name]["each_cpu_s"] = [run["cpu_s"] for run in rounds]
             run = found[name]
             print(
                 f"{name:<32} {run['cpu_s']:7.1f} CPU s, present rates {run['with_present_rates_s']:7.1f},"
                 f" bytes priced {run['priced_bytes'] / max(run['bytes'], 1):.2f} x read",
                 flush=True,
             )
-    rates, errors = fit(list(found.values())), leave_one_out(found)
+    fitted = {name: run for name, run in found.items() if name not in UNSEEN}
+    rates, errors = fit(list(fitted.values())), leave_one_out(fitted)
+    unseen = {name: foretell(rates, run) / run["cpu_s"] - 1 for name, run in found.items() if name in UNSEEN}
+    print("\nnever fitted:")
+    for name, error in unseen.items():
+        print(f"  {name:<32} {error:+.1%}")
     print("\nforetold by the other runs:")
     for name, error in errors.items():
         print(f"  {name:<32} {error:+.1%}")
@@ -180,7 +202,12 @@ def main() -> None:
     print("}")
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({"runs": found, "rates": rates, "errors": errors}, indent=1) + "\n")
+        args.json.write_text(
+            json.dumps(
+                {"runs": found, "rates": rates, "errors": errors, "unseen": unseen, "rounds": args.rounds}, indent=1
+            )
+            + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -53,13 +53,14 @@ def process_all(plan: Any, folder: Path) -> dict[str, float]:
     from minescale.engine.task import TileJob
     from minescale.planning.plan import MOSAIC_FILE
     from minescale.planning.run_dir import RunDir
+    from minescale.planning.tiles import strip_rows
     from minescale.sources.access import Access
     from minescale.store.template import create_mosaic
 
     out = RunDir(str(folder))
     out.save_plan(plan)
     create_mosaic(out.path(MOSAIC_FILE), layout_of(plan))
-    index, lanes = plan.index(0), Lanes[None]()
+    index, lanes = plan.index(0), Lanes[None](strip_rows(plan.grid.tile_size))
 
     def job(key: Any, ahead: tuple[Any, ...] = (), following: Any = None) -> TileJob:
         return TileJob(

@@ -232,16 +232,23 @@ scheduler in it. Tiles travel in batches where they would come too fast for one 
 
 
 def cost(found: dict[str, Any], _: Path) -> str:
+    errors, unseen = found["errors"], found["unseen"]
     rows = [
-        [name, f"{run['cpu_s']:.1f}", f"{found['errors'][name]:+.1%}", f"{run['priced_bytes'] / run['bytes']:.2f}"]
+        [
+            name,
+            f"{run['cpu_s']:.1f}",
+            f"{errors[name]:+.1%}" if name in errors else f"{unseen[name]:+.1%}, never fitted",
+            f"{run['priced_bytes'] / run['bytes']:.2f}",
+        ]
         for name, run in found["runs"].items()
     ]
-    worst = max(abs(error) for error in found["errors"].values())
+    worst, within = max(map(abs, errors.values())), sum(abs(error) <= 0.2 for error in errors.values())
     rates = ", ".join(f"{name} {rate:.2e}" for name, rate in found["rates"].items() if rate)
     return f"""## What a scan costs, foretold
 
-Worker CPU seconds of scans, and the error with which rates fitted on all *other* runs foretell each; largest
-{worst:.1%}. From `cost.py`. Fitted core seconds per unit: {rates}.
+Worker CPU seconds of scans, the least of {found["rounds"]} rounds, and the error with which rates fitted on all *other*
+runs foretell each: {within} of {len(errors)} within 20%, largest {worst:.1%}. Runs *never fitted* are of a region that
+had no part in choosing the terms. From `cost.py`. Fitted core seconds per unit: {rates}.
 
 {table(["run", "CPU s", "foretold", "bytes priced over read"], rows)}
 """

@@ -11,7 +11,7 @@ from minescale.engine.lanes import Lanes, Turn
 from minescale.engine.task import FillJob, FillResult, TileJob, TileResult
 from minescale.planning.plan import ScanPlan
 from minescale.planning.pyramid import Survivors, audit_sample
-from minescale.planning.tiles import STRIP
+from minescale.planning.tiles import strip_rows
 from minescale.sources.access import Access
 from minescale.store.ledger import Ledger, TileState
 from minescale.types import TileKey
@@ -36,7 +36,7 @@ class Agenda:
     ) -> None:
         self.plan, self.ledger = plan, ledger
         self._run_dir, self._access, self._on_added = run_dir, access, on_added
-        self._ready = Lanes[FillJob]()
+        self._ready = Lanes[FillJob](strip_rows(plan.grid.tile_size))
         self._fine = plan.index(0)
         self.audited: set[tuple[int, TileKey]] = set()
         self._mark_outside()
@@ -149,10 +149,11 @@ class Agenda:
             rest[key.y, key.x] = False
         rest &= self.ledger.get(0, "state")[time] != TileState.PRUNED
         # A strip of a coarse tile each, so that one worker is not left with all of them at the end.
+        strip = strip_rows(self.plan.grid.tile_size)
         parts: dict[tuple[TileKey, int], list[TileKey]] = {}
         for y, x in np.argwhere(rest):
             key = TileKey(0, int(y), int(x))
-            parts.setdefault((self.plan.grid.parent(key), key.y // STRIP), []).append(key)
+            parts.setdefault((self.plan.grid.parent(key), key.y // strip), []).append(key)
         for keys in parts.values():
             self._ready.add_job(
                 FillJob(

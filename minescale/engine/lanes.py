@@ -1,6 +1,6 @@
 """Who works where: tiles in an order, and on workers, that let neighbours share what was read.
 
-Tiles are ordered along strips of ``STRIP`` rows, column by column, so that the tile above and the tile to the left
+Tiles are ordered along strips of some rows, column by column, so that the tile above and the tile to the left
 were done just before by the same worker. Every worker has a lane of such tiles; one that runs out takes the next run
 of tiles that nobody has, or else the far half of the longest lane, cut between columns. A few coarse tiles stay
 together: at their resolution a source block is as large as a tile, and would be read on both sides of a cut.
@@ -13,10 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from minescale.planning.tiles import STRIP
 from minescale.types import TileKey
 
 T = TypeVar("T")
+
+_FEW_COARSE = 4
+_REACH = 2
+"""Tiles this far apart may share a source block: 20 m blocks are larger than small tiles, and halos reach further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Turn:
 class Lanes(Generic[T]):
     """Tiles, and other jobs of type ``T``, on their way to the workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, strip: int = 4) -> None:
+        self._strip = strip
         self._runs: deque[deque[tuple[int, TileKey] | T]] = deque()
         self._own: dict[str, deque[tuple[int, TileKey] | T]] = {}
         self._left = 0
@@ -48,7 +52,7 @@ class Lanes(Generic[T]):
         """Queue tiles of one period; those of one level and strip become one run."""
         runs: dict[tuple[int, int], list[TileKey]] = {}
         for key in keys:
-            runs.setdefault((key.level, key.y // STRIP), []).append(key)
+            runs.setdefault((key.level, key.y // self._strip), []).append(key)
         for run in runs.values():
             run.sort(key=lambda key: (key.x, key.y))
             self._runs.append(deque((time, key) for key in run))
@@ -77,12 +81,20 @@ class Lanes(Generic[T]):
         job = lane.popleft()
         if not isinstance(job, tuple):
             return job
-        return _turn(job, lane, 0, self._following(lane))
+        return self._turn(job, lane, 0, self._following(lane))
 
     def _following(self, lane: deque[tuple[int, TileKey] | T]) -> Turn | None:
         if not lane or not isinstance(lane[0], tuple):
             return None
-        return _turn(lane[0], lane, 1, None)
+        return self._turn(lane[0], lane, 1, None)
+
+    def _turn(
+        self, tile: tuple[int, TileKey], lane: deque[tuple[int, TileKey] | T], start: int, following: Turn | None
+    ) -> Turn:
+        """The turn of a tile that ``lane[start:]`` comes after."""
+        soon = (lane[i] for i in range(start, min(len(lane), start + _REACH * self._strip + 1)))
+        ahead = tuple(other[1] for other in soon if isinstance(other, tuple) and _near(tile, other))
+        return Turn(*tile, ahead, following)
 
     def _far_half(self, whatever: bool) -> deque[tuple[int, TileKey] | T] | None:
         lanes = [lane for lane in self._own.values() if lane and (whatever or not _few_coarse(lane))]
@@ -93,23 +105,16 @@ class Lanes(Generic[T]):
         half = len(longest) - max(len(longest) // 2, 1)
         # What a column's tiles share would be read on both sides of a cut through it. Rather more than half is taken:
         # the other worker has a tile in work as well.
-        near = (*range(half, half - STRIP, -1), *range(half + 1, half + STRIP))
+        near = (*range(half, half - self._strip, -1), *range(half + 1, half + self._strip))
         between = (i for i in near if 0 < i < len(longest) and _column(longest[i]) != _column(longest[i - 1]))
         cut = next(between, half)
         taken = [longest.pop() for _ in range(len(longest) - cut)]
         return deque(reversed(taken))
 
 
-def _turn(tile: tuple[int, TileKey], lane: deque[tuple[int, TileKey] | T], start: int, following: Turn | None) -> Turn:
-    """The turn of a tile that ``lane[start:]`` comes after."""
-    soon = (lane[i] for i in range(start, min(len(lane), start + STRIP + 1)))
-    ahead = tuple(other[1] for other in soon if isinstance(other, tuple) and _touch(tile, other))
-    return Turn(*tile, ahead, following)
-
-
 def _few_coarse(lane: deque[tuple[int, TileKey] | T]) -> bool:
-    """Whether a lane is of coarse tiles, and shorter than a column of a strip."""
-    return len(lane) < STRIP and isinstance(lane[0], tuple) and lane[0][1].level > 0
+    """Whether a lane is of coarse tiles that are not worth sharing."""
+    return len(lane) < _FEW_COARSE and isinstance(lane[0], tuple) and lane[0][1].level > 0
 
 
 def _column(job: object) -> object:
@@ -120,7 +125,8 @@ def _column(job: object) -> object:
     return time, key.level, key.x
 
 
-def _touch(a: tuple[int, TileKey], b: tuple[int, TileKey]) -> bool:
-    """Whether two tiles of one period and level share an edge or a corner."""
+def _near(a: tuple[int, TileKey], b: tuple[int, TileKey]) -> bool:
+    """Whether two tiles of one period and level may share source blocks."""
     (time, one), (other_time, other) = a, b
-    return (time, one.level) == (other_time, other.level) and max(abs(one.y - other.y), abs(one.x - other.x)) == 1
+    apart = max(abs(one.y - other.y), abs(one.x - other.x))
+    return (time, one.level) == (other_time, other.level) and apart <= _REACH

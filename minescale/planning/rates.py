@@ -24,13 +24,11 @@ class Work:
     """What the tiles of one level have to do, halos included."""
 
     tiles: float = 0.0
+    reads: float = 0.0
+    """Looks at one band of one scene by one tile: each is a job with a file to find, a window and a place for it."""
     blocks: float = 0.0
     """Source blocks read."""
     decoded_bytes: float = 0.0
-    samples: float = 0.0
-    """Pixels of every look and band, counted at the band's own pixel size, that go into composites."""
-    warped_samples: float = 0.0
-    """The part of ``samples`` that comes from another CRS."""
     index_pixels: float = 0.0
     """Pixels predicted by a model that looks at each by itself (families ``index`` and ``pixel``)."""
     unet_pixels: float = 0.0

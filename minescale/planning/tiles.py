@@ -15,8 +15,7 @@ from minescale.grid import MosaicGrid
 from minescale.sources.scenes import Scene
 from minescale.types import Period, TileKey
 
-STRIP = 4
-"""Rows of tiles that a worker goes through together, column by column, so that neighbours share what was read."""
+_STRIP_PX = 2048
 
 _SEGMENT_DEGREES = 0.05
 """Footprint edges are cut to this length before projection: edges bend."""
@@ -25,6 +24,15 @@ _TILES_AT_ONCE = 1 << 16
 
 _MARGIN_PX = 8
 """Footprints in catalogues are simplified; a tile this close to one still tries the scene."""
+
+
+def strip_rows(tile_px: int) -> int:
+    """Rows of tiles that a worker goes through together, column by column, so that neighbours share what was read.
+
+    What a tile shares with the next column is kept until then, so that a strip twice as high takes twice the memory:
+    with twelve dates this height is what there is room for.
+    """
+    return max(1, _STRIP_PX // tile_px)
 
 
 class TileIndex:
