@@ -347,7 +347,7 @@ def main() -> None:
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         stored = json.loads(args.json.read_text()) if args.json.exists() else {"regions": [], "sweep": {}}
-        values = {"workers": workers, "regions": found or stored["regions"], "sweep": swept or stored["sweep"]}
+        values = {"workers": workers, "regions": found or stored["regions"], "sweep": stored["sweep"] | swept}
         args.json.write_text(json.dumps(values, indent=1) + "\n")
 
 

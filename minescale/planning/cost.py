@@ -110,7 +110,7 @@ _PIECES = 2
 
 _Counted = dict[tuple[object, ...], tuple[NDArray[np.float64], ...]]
 """By pixel lattice: blocks under each tile, and what is not read of them; and by run, per tile, how often blocks are
-met again, how many are, and what is not read of those at the run's end."""
+met again, in how many further columns, or rows, of tiles, and what is not read of those at the run's end."""
 
 
 def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float, workers: int) -> LevelCost:
@@ -148,17 +148,17 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float,
             lattice = (asset.transform, asset.shape, like.transform, like.shape, like.block, like.factor, band == MASK)
             if lattice not in counted:
                 counted[lattice] = _count(plan, level, index, tiles, runs, scene, band, like)
-            counts, unread, again, distinct, end = counted[lattice]
+            counts, unread, again, further, end = counted[lattice]
             reads += float(use.sum())
             size, by_run = np.array([1.0, mean_bytes, like.decoded_bytes]), np.bincount(runs, use)
             touched += size * float(counts @ use)
             spared += size * float(unread @ use)
             shared += size * float(again @ by_run)
             ends += size * float(end @ by_run)
-            kept += like.decoded_bytes * float(distinct @ by_run)
+            kept += like.decoded_bytes * float(further @ by_run)
     n_tiles = len(index) * len(plan.periods)
-    # At the end of a column all that a strip's tiles share with the next one is kept, and what the last two share; on
-    # average three quarters of that, as counted on lanes with twelve dates.
+    # A block is kept from the first tile that meets it to the last one: a strip's height for each further column, one
+    # tile for each further row. Of a block three quarters are.
     held = 0.75 * (1 + min(strip_rows(plan.grid.tile_size), index.shape[0])) * kept / max(n_tiles, 1)
     room = store_bytes(
         plan.config, tile_px=plan.grid.tile_size, halo=level.halo, n_bands=len(level.bands), layers=int(layers.max())
@@ -202,7 +202,8 @@ def _count(
     counts, unread = count_blocks(plan, level, [edge[tiles] for edge in index.bounds], scene, band, like)
     once, end = count_blocks(plan, level, _run_bounds(index, tiles, runs), scene, band, like)
     again = np.clip(np.bincount(runs, counts) - once, 0, None)
-    return counts, unread, *(part / np.bincount(runs) for part in (again, np.minimum(again, once), end))
+    further = (np.sqrt(np.maximum(np.bincount(runs, counts) / np.maximum(once, 1), 1)) - 1) * once
+    return counts, unread, *(part / np.bincount(runs) for part in (again, further, end))
 
 
 def _pixels(index: TileIndex, level: LevelSpec) -> NDArray[np.float64]:
