@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -78,14 +79,9 @@ def region_of(name: str | int) -> Any:
     return synthetic.ensure_region(replace(synthetic.DEMO, seed=name, mine_share=OTHER_SHARE, name=f"demo-{name}"))
 
 
-def measure(case: dict[str, Any], address: str, folder: Path) -> dict[str, Any]:
-    """One scan: its amounts of work, as planned, and the worker's CPU seconds."""
+def plan_of(case: dict[str, Any], address: str) -> Any:
     from minescale import api
     from minescale.config import load_config
-    from minescale.engine.run import run_plan
-    from minescale.planning.cost import Prices, price_plan
-    from minescale.planning.run_dir import RunDir
-    from minescale.store.ledger import Ledger, TileState
 
     region = region_of(case.get("region", "DEMO"))
     west, south, east, north = region.bbox.as_tuple()
@@ -102,8 +98,16 @@ def measure(case: dict[str, Any], address: str, folder: Path) -> dict[str, Any]:
         period=case.get("rule", "all"),
         model=case.get("model", "baseline"),
     )
-    plan = api.plan(wanted, load_config(overrides=settings))
-    out = RunDir(str(folder))
+    return api.plan(wanted, load_config(overrides=settings))
+
+
+def measure(case: dict[str, Any], address: str, folder: Path) -> dict[str, Any]:
+    """One scan: its amounts of work, as planned, and the worker's CPU seconds."""
+    from minescale.engine.run import run_plan
+    from minescale.planning.run_dir import RunDir
+    from minescale.store.ledger import Ledger, TileState
+
+    plan, out = plan_of(case, address), RunDir(str(folder))
     out.save_plan(plan)
     report = run_plan(plan, out)
     assert report.failed == report.remaining == 0, report
@@ -113,16 +117,25 @@ def measure(case: dict[str, Any], address: str, folder: Path) -> dict[str, Any]:
         fine, inside = np.isin(states, (TileState.DONE, TileState.AUDITED)), states != TileState.OUTSIDE
         audit = plan.config.pyramid.audit
         survivors = max(0.0, (fine.sum() / inside.sum() - audit) / (1 - audit))
-    cost = price_plan(plan, Prices.sample(plan), survivors=survivors, workers=report.workers)
-    totals = np.sum([list(asdict(level.work).values()) for level in cost.levels], axis=0)
-    names = list(asdict(cost.levels[0].work))
     return {
-        "work": dict(zip(names, map(float, totals), strict=True)),
+        **amounts(plan, survivors),
         "cpu_s": report.cpu_seconds,
         "requests": report.requests,
-        "priced_bytes": cost.bytes,
         "bytes": report.bytes_read,
         "survivors": survivors,
+    }
+
+
+def amounts(plan: Any, survivors: float) -> dict[str, Any]:
+    """What one worker has to do, as planned."""
+    from minescale.planning.cost import Prices, price_plan
+
+    cost = price_plan(plan, Prices.sample(plan), survivors=survivors, workers=1)
+    names = list(asdict(cost.levels[0].work))
+    totals = np.sum([list(asdict(level.work).values()) for level in cost.levels], axis=0)
+    return {
+        "work": dict(zip(names, map(float, totals), strict=True)),
+        "priced_bytes": cost.bytes,
         "with_present_rates_s": sum(level.seconds for level in cost.levels),
     }
 
@@ -152,17 +165,10 @@ def leave_one_out(runs: dict[str, dict[str, Any]]) -> dict[str, float]:
     return errors
 
 
-def main() -> None:
+def measure_all(chosen: dict[str, dict[str, Any]], rounds: int) -> dict[str, dict[str, Any]]:
+    """The least CPU of some rounds of each run, on one warm worker."""
     from distributed import Client, LocalCluster
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    every = RUNS | UNSEEN
-    parser.add_argument("--runs", nargs="*", default=list(every), choices=list(every), metavar="RUN")
-    parser.add_argument("--rounds", type=int, default=1, help="the least CPU of so many scans counts")
-    parser.add_argument("--quick", action="store_true", help="two runs of the small region, for tests")
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    chosen = QUICK if args.quick else {name: every[name] for name in args.runs}
     found: dict[str, dict[str, Any]] = {}
     preload = ["minescale.engine.worker_setup"]
     with (
@@ -178,15 +184,36 @@ def main() -> None:
             warm = {"region": "SMALL", "model": model, "tile": 512, "mode": mode}
             measure(warm, address, folder / f"warm-{model}")
         for number, (name, case) in enumerate(chosen.items()):
-            rounds = [measure(case, address, folder / f"{number}-{i}") for i in range(args.rounds)]
-            found[name] = min(rounds, key=lambda run: run["cpu_s"])
-            found[name]["each_cpu_s"] = [run["cpu_s"] for run in rounds]
-            run = found[name]
-            print(
-                f"{name:<32} {run['cpu_s']:7.1f} CPU s, present rates {run['with_present_rates_s']:7.1f},"
-                f" bytes priced {run['priced_bytes'] / max(run['bytes'], 1):.2f} x read",
-                flush=True,
-            )
+            runs = [measure(case, address, folder / f"{number}-{i}") for i in range(rounds)]
+            print(f"{name} done", file=sys.stderr, flush=True)
+            found[name] = min(runs, key=lambda run: run["cpu_s"]) | {"each_cpu_s": [run["cpu_s"] for run in runs]}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    every = RUNS | UNSEEN
+    parser.add_argument("--runs", nargs="*", default=list(every), choices=list(every), metavar="RUN")
+    parser.add_argument("--rounds", type=int, default=1, help="the least CPU of so many scans counts")
+    parser.add_argument("--again", type=Path, help="price the runs of this JSON anew instead of measuring any")
+    parser.add_argument("--quick", action="store_true", help="two runs of the small region, for tests")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    chosen = QUICK if args.quick else {name: every[name] for name in args.runs}
+    rounds = args.rounds
+    if args.again:
+        stored = json.loads(args.again.read_text())
+        found, rounds = stored["runs"], stored["rounds"]
+        for name, run in found.items():
+            run.update(amounts(plan_of((every | QUICK)[name], "inline"), run["survivors"]))
+    else:
+        found = measure_all(chosen, rounds)
+    for name, run in found.items():
+        print(
+            f"{name:<42} {run['cpu_s']:7.1f} CPU s, present rates {run['with_present_rates_s']:7.1f},"
+            f" bytes priced {run['priced_bytes'] / max(run['bytes'], 1):.2f} x read",
+            flush=True,
+        )
     fitted = {name: run for name, run in found.items() if name not in UNSEEN}
     rates, errors = fit(list(fitted.values())), leave_one_out(fitted)
     unseen = {name: foretell(rates, run) / run["cpu_s"] - 1 for name, run in found.items() if name in UNSEEN}
@@ -203,9 +230,7 @@ def main() -> None:
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(
-            json.dumps(
-                {"runs": found, "rates": rates, "errors": errors, "unseen": unseen, "rounds": args.rounds}, indent=1
-            )
+            json.dumps({"runs": found, "rates": rates, "errors": errors, "unseen": unseen, "rounds": rounds}, indent=1)
             + "\n"
         )
 

@@ -327,7 +327,7 @@ def main() -> None:
     parser.add_argument("--flat-workers", type=int, nargs="*", default=[1000])
     parser.add_argument("--dask", type=int, nargs="*", default=[1, 4, 16], help="worker processes of a real cluster")
     parser.add_argument("--dask-tiles", type=int, default=1800)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="where to keep the figures; rows that are not run stay as they are")
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -363,7 +363,20 @@ def main() -> None:
         )
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
+        args.json.write_text(json.dumps(merged(args.json, results), indent=1) + "\n")
+
+
+def merged(file: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """Results in place of the same rows of a file."""
+    if not file.exists():
+        return results
+    stored = json.loads(file.read_text())
+    if stored["tile_size"] != results["tile_size"]:
+        return results
+    for part, names in (("runs", ("area", "pyramid", "workers")), ("dask", ("workers", "batch"))):
+        rows = {tuple(row[name] for name in names): row for row in (*stored[part], *results[part])}
+        results[part] = list(rows.values())
+    return results
 
 
 if __name__ == "__main__":
