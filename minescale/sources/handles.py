@@ -171,9 +171,12 @@ class Image:
         data = _room(whole.shape, self.dtype)
         missing = [block for block in grid if block not in held]
         loaded: list[Block] = []
-        if missing:
-            extent = self._extent(missing)
-            loaded = blocks(extent, self.block_shape)
+        parts = [missing] if missing else []
+        if held.keys() & {block for part in parts for block in blocks(self._extent(part), self.block_shape)}:
+            parts = _runs(missing)  # in one go, blocks that are kept would be decoded again
+        for part in parts:
+            extent = self._extent(part)
+            loaded += blocks(extent, self.block_shape)
             self._load(extent, data[extent.within(whole)])
         for kept in held.values():
             data[kept.window.within(whole)] = kept.pixels
@@ -226,6 +229,17 @@ def _shares(window: Window, others: tuple[Window, ...], block_shape: tuple[int, 
                 min(part.col0 for part in parts),
                 max(part.col1 for part in parts),
             )
+    return found
+
+
+def _runs(grid: Sequence[Block]) -> list[list[Block]]:
+    """Blocks (row, column), in row order, by runs of neighbours in a row."""
+    found: list[list[Block]] = []
+    for row, col in grid:
+        if found and found[-1][-1] == (row, col - 1):
+            found[-1].append((row, col))
+        else:
+            found.append([(row, col)])
     return found
 
 
