@@ -300,10 +300,10 @@ def main() -> None:
                     task["windows"] = str(Path(folder) / f"{transport}.json")
                     results["runs"][f"{what} {transport}"].append(run(__file__, "--child", json.dumps(task)))
             print(f"round {number + 1} done", file=sys.stderr, flush=True)
+            if args.json:
+                args.json.parent.mkdir(parents=True, exist_ok=True)
+                args.json.write_text(json.dumps(results, indent=1) + "\n")
     report(results)
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def _installed(*names: str) -> bool:

@@ -102,7 +102,7 @@ def floor(found: dict[str, Any], _: Path) -> str:
     return f"""## Beside the plain decode of the same windows
 
 From `floor.py`: *scan* is one process that does everything, *workers* the same by a Dask worker of one thread per
-core; the other rows are one process that only decodes the windows that the scan decodes.
+core; the other rows are one process that only decodes the windows that the scan decodes. {found.get("remark", "")}
 
 {table(["", "wall s", "CPU s"], rows)}
 

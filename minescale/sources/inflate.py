@@ -75,8 +75,11 @@ class NotInflated(Exception):
 class Inflater:
     """Reads blocks of one file at full resolution; for one thread at a time."""
 
-    def __init__(self, library: ctypes.CDLL, handle: int, dataset: Any, differences: bool) -> None:
+    def __init__(self, library: ctypes.CDLL, handle: int, dataset: Any, differences: bool, far: bool) -> None:
         self._library, self._handle, self._dataset, self._differences = library, handle, dataset, differences
+        self._far = far
+        """Whether a request takes time. Then blocks are read whole: the rest of one whose head fell short would be
+        waited for by a thread that others wait for, and heads leave gaps between what is one range otherwise."""
 
     @classmethod
     def of(cls, dataset: Any, url: str) -> Inflater | None:
@@ -98,7 +101,7 @@ class Inflater:
         handle = library.VSIFOpenL(path.encode(), b"rb")
         if not handle:
             return None
-        found = cls(library, handle, dataset, predictor == "2")
+        found = cls(library, handle, dataset, predictor == "2", far=path.startswith("/vsi"))
         order = ctypes.create_string_buffer(2)
         if library.VSIFReadL(order, 1, 2, handle) != 2 or order.raw != b"II":
             found.close()
@@ -108,7 +111,7 @@ class Inflater:
     def fetch(self, grid: Sequence[Block], rows: Mapping[Block, int] | None = None) -> Packed | None:
         """The compressed (row, column) blocks of ``grid``.
 
-        Of a block of which just the first ``rows`` are needed, no more is read than probably holds them.
+        Of a block of which just the first ``rows`` are needed, no more is read than probably holds them, from a disk.
 
         None where GDAL must read them: a block was never written, or cannot be read.
         """
@@ -117,7 +120,7 @@ class Inflater:
             return None
         heads = {}
         height = self._dataset.block_shapes[0][0]
-        for i, block in enumerate(grid):
+        for i, block in enumerate(() if self._far else grid):
             offset, size = places[i]
             wanted = (rows or {}).get(block, height)
             head = int(size * wanted / height * _HEAD_MARGIN) + _HEAD_BYTES

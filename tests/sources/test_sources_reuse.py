@@ -172,3 +172,14 @@ def test_another_run_finds_nothing_kept(cog) -> None:
     reuse.forget()
     assert reuse.kept_bytes() == 0
     assert read(image, window, [], 1 << 20)[1:] == first[1:]
+
+
+def test_a_kept_block_among_missing_ones_is_not_decoded_by_gdal_again(cog) -> None:
+    path, data = cog
+    image = handles.File(str(path)).image(None, lambda: str(path))
+    middle, all_round = Window(BLOCK, 2 * BLOCK, BLOCK, 2 * BLOCK), Window(0, 3 * BLOCK, 0, 3 * BLOCK)
+    assert image.read(middle, (all_round,), 1 << 20, inflate=False).decoded == 1
+    parts = image.read(all_round, (), 1 << 20, inflate=False)
+    ((part, pixels),) = parts.pieces
+    np.testing.assert_array_equal(pixels, data[: 3 * BLOCK, : 3 * BLOCK])
+    assert (part, parts.decoded) == (all_round, 8)
