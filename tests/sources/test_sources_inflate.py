@@ -135,6 +135,15 @@ def test_heads_of_usual_blocks_are_what_gdal_decodes(tmp_path: Path) -> None:
         assert parts.bytes_read <= min(whole, whole * rows / 512 * 1.1 + 5000)
 
 
+def test_where_a_request_takes_time_blocks_are_read_whole(tmp_path: Path) -> None:
+    image = image_of(write(tmp_path / "a.tif", **TILED | {"blockysize": 256}))
+    assert image.inflater is not None
+    rows = {(0, 0): 30, (0, 1): 30}
+    assert image.inflater.fetch(list(rows), rows).heads == rows
+    image.inflater._far = True
+    assert not image.inflater.fetch(list(rows), rows).heads
+
+
 def test_a_libdeflate_that_leaves_nothing_when_full_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     real = inflate._library()
     assert real is not None
