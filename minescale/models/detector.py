@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from minescale.errors import ModelError
+from minescale.models.plugins import brought, offered
 from minescale.models.spec import check_bands, nearest
 from minescale.models.windows import REFLECTANCE
 
@@ -64,7 +64,7 @@ Make = Callable[[Path | None, str], Detector]
 
 def detectors() -> tuple[str, ...]:
     """Names of the detectors that installed distributions offer."""
-    return tuple(sorted(e.name for e in entry_points(group=ENTRY_POINTS)))
+    return tuple(sorted(offered(ENTRY_POINTS)))
 
 
 def load_detector(name: str, weights: str | Path | None = None, device: str = "cpu") -> Detector:
@@ -75,23 +75,21 @@ def load_detector(name: str, weights: str | Path | None = None, device: str = "c
     ModelError
         where no distribution offers it, or what it offers is no detector.
     """
-    for plugin in entry_points(group=ENTRY_POINTS):
-        if plugin.name == name:
-            make: Make = plugin.load()
-            made = make(None if weights is None else Path(weights), device)
-            if not isinstance(made, Detector):
-                raise ModelError(
-                    f"plugin {plugin.value} makes no detector",
-                    got=type(made).__name__,
-                    expected="bands, window, detect",
-                )
-            check_bands(made.bands, name)
-            return made
-    raise ModelError(
-        "no detector of that name is installed",
-        got=name,
-        expected=nearest(name, detectors()) if detectors() else f"a distribution with the entry point {ENTRY_POINTS}",
-    )
+    path = None if weights is None else Path(weights)
+
+    def load(make: Make) -> Detector:
+        return make(path, device)
+
+    found = brought(ENTRY_POINTS, name, Detector, "detector (bands, window, detect)", load)  # type: ignore[type-abstract]
+    if found is None:
+        known = detectors()
+        raise ModelError(
+            "no detector of that name is installed",
+            got=name,
+            expected=nearest(name, known) if known else f"a distribution with the entry point {ENTRY_POINTS}",
+        )
+    check_bands(found.bands, name)
+    return found
 
 
 def detect(

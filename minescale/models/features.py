@@ -9,7 +9,7 @@ Its formula becomes postfix code; the code of all features is one array that the
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,3 +105,22 @@ def _postfix(node: ast.expr, expression: str, spec: ModelSpec, symbols: Sequence
                 got=f"{ast.unparse(node)} in {expression}",
                 expected=f"{', '.join(symbols)}, numbers and + - * / **",
             )
+
+
+def score_pixels(
+    batch: NDArray[np.float32], target: int, score: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Probabilities of two classes, float32 (n, class, y, x), from a score of each pixel alone.
+
+    Parameters
+    ----------
+    batch : float32 (n, band, y, x), reflectance 0-1.
+    target : index of the class that is scored.
+    score : (band, pixel) to (pixel,).
+    """
+    out = np.empty((len(batch), 2, *batch.shape[2:]), np.float32)
+    for i, image in enumerate(batch):
+        flat = np.ascontiguousarray(image).reshape(len(image), -1)
+        out[i, target] = score(flat).reshape(image.shape[1:])
+    np.subtract(1, out[:, target], out=out[:, 1 - target])
+    return out

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from minescale.errors import ModelError
 from minescale.kernels.clusters import membership
-from minescale.models.features import compile_features
+from minescale.models.features import compile_features, score_pixels
 from minescale.models.package import ModelPackage
 from minescale.models.pixel import SCALED_LIMIT, features_of
 from minescale.models.spec import ModelSpec
@@ -53,13 +53,7 @@ class KMeansPredictor:
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :class:`minescale.models.predictor.Predictor`."""
-        out = np.empty((len(batch), 2, *batch.shape[2:]), np.float32)
-        target = self._spec.target_index
-        for i, image in enumerate(batch):
-            flat = np.ascontiguousarray(image).reshape(len(image), -1)
-            out[i, target] = self._run(flat)[1].reshape(image.shape[1:])
-        np.subtract(1, out[:, target], out=out[:, 1 - target])
-        return out
+        return score_pixels(batch, self._spec.target_index, lambda pixels: self._run(pixels)[1])
 
     def clusters(self, batch: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Number of the nearest cluster, uint8 (n, y, x), of reflectance (n, band, y, x)."""

@@ -6,7 +6,6 @@ import importlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from minescale.errors import ModelError, UsageError
 from minescale.models.package import ModelPackage
+from minescale.models.plugins import brought, offered
 from minescale.models.predictor import AT_ONCE_BYTES, find_family
 from minescale.models.spec import ModelSpec, nearest
 
@@ -103,7 +103,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 def architectures() -> tuple[str, ...]:
     """Names of the network families, those of installed plugins included."""
-    return tuple(sorted({*ARCHITECTURES, *(e.name for e in entry_points(group=ENTRY_POINTS))}))
+    return tuple(sorted({*ARCHITECTURES, *offered(ENTRY_POINTS)}))
 
 
 def architecture(family: str) -> Architecture:
@@ -116,15 +116,10 @@ def architecture(family: str) -> Architecture:
     """
     if family in ARCHITECTURES:
         return ARCHITECTURES[family]
-    for plugin in entry_points(group=ENTRY_POINTS):
-        if plugin.name == family:
-            loaded = plugin.load()
-            if not isinstance(loaded, Architecture):
-                raise ModelError(
-                    f"plugin {plugin.value} is no architecture", got=type(loaded).__name__, expected="Architecture"
-                )
-            return loaded
-    raise ModelError("no network family of that name", got=family, expected=nearest(family, architectures()))
+    found = brought(ENTRY_POINTS, family, Architecture, "architecture")
+    if found is None:
+        raise ModelError("no network family of that name", got=family, expected=nearest(family, architectures()))
+    return found
 
 
 def options_of(spec: ModelSpec) -> dict[str, Any]:

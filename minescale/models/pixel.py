@@ -26,6 +26,7 @@ from minescale.models.features import (
     SUB,
     Program,
     compile_features,
+    score_pixels,
 )
 from minescale.models.package import ModelPackage
 from minescale.models.spec import ModelSpec
@@ -72,13 +73,7 @@ class PixelPredictor:
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :class:`minescale.models.predictor.Predictor`."""
-        out = np.empty((len(batch), 2, *batch.shape[2:]), np.float32)
-        target = self._spec.target_index
-        for i, image in enumerate(batch):
-            flat = np.ascontiguousarray(image).reshape(len(image), -1)
-            out[i, target] = score(flat, self._program, self._weights).reshape(image.shape[1:])
-        np.subtract(1, out[:, target], out=out[:, 1 - target])
-        return out
+        return score_pixels(batch, self._spec.target_index, lambda pixels: score(pixels, self._program, self._weights))
 
 
 Weights = dict[str, NDArray[np.float32]]

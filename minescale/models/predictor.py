@@ -6,7 +6,6 @@ import importlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Protocol, runtime_checkable
 
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 
 from minescale.errors import ModelError
 from minescale.models.package import ModelPackage
-from minescale.models.spec import ModelSpec, nearest
+from minescale.models.plugins import brought, offered
+from minescale.models.spec import HALO_STEP, ModelSpec, nearest
 
 ENTRY_POINTS = "minescale.models"
 """Group of entry points by which other distributions add families: each a :class:`Family`."""
@@ -79,6 +79,9 @@ class Family:
     """Whether running it takes PyTorch, with the memory of its libraries; where not, it looks at each pixel alone."""
     together: bool = False
     """Whether ``predict`` takes patches together, up to :data:`AT_ONCE_BYTES`, not one after the other."""
+    step: Callable[[ModelSpec], int] = lambda spec: HALO_STEP  # noqa: ARG005
+    """Pixels that origins of patches are multiples of, so that strides lie on the same ground in every tile; a multiple
+    of 8."""
 
 
 def _unet_bytes(spec: ModelSpec) -> int:
@@ -86,6 +89,10 @@ def _unet_bytes(spec: ModelSpec) -> int:
     width = int(spec.hyperparameters.get("width", 16))
     copies = 5 if spec.hyperparameters.get("logarithm") else 4
     return 4 * (copies * len(spec.channels) + 2 * width + 6 * len(spec.classes))
+
+
+def _unet_step(spec: ModelSpec) -> int:
+    return max(HALO_STEP, 1 << int(spec.hyperparameters.get("depth", 3)))
 
 
 def _index_bytes(spec: ModelSpec) -> int:
@@ -143,6 +150,8 @@ def _sam_bytes(spec: ModelSpec) -> int:
 _SAM_SIZES = {"mini": (64, 4, 256), "base": (768, 12, 1024), "large": (1024, 16, 1024), "huge": (1280, 16, 1024)}
 """Width, heads and edge of the image, as in :mod:`minescale.models.sam`, which imports torch."""
 _NETWORK = "minescale.models.network:NetworkPredictor"
+_DEEPEST_STRIDE = 32
+"""Of the networks whose features end at a thirty-second of the image's resolution."""
 _FAMILIES: dict[str, Family] = {
     "index": Family(factory="minescale.models.index:IndexPredictor", bytes_per_pixel=_index_bytes, torch=False),
     "pixel": Family(factory="minescale.models.pixel:PixelPredictor", bytes_per_pixel=_pixel_bytes, torch=False),
@@ -151,11 +160,16 @@ _FAMILIES: dict[str, Family] = {
     "patchcnn": Family(factory=_NETWORK, bytes_per_pixel=_patchcnn_bytes, together=True),
     "resnet34": Family(factory=_NETWORK, bytes_per_pixel=_resnet34_bytes, together=True),
     "sam": Family(factory=_NETWORK, bytes_per_pixel=_sam_bytes, together=True),
-    "segformer": Family(factory=_NETWORK, bytes_per_pixel=_segformer_bytes, together=True),
-    "two_stage": Family(
-        factory="minescale.models.cascade:TwoStagePredictor", bytes_per_pixel=_two_stage_bytes, engines=True
+    "segformer": Family(
+        factory=_NETWORK, bytes_per_pixel=_segformer_bytes, together=True, step=lambda _: _DEEPEST_STRIDE
     ),
-    "unet": Family(factory="minescale.models.unet:UNetPredictor", bytes_per_pixel=_unet_bytes),
+    "two_stage": Family(
+        factory="minescale.models.cascade:TwoStagePredictor",
+        bytes_per_pixel=_two_stage_bytes,
+        engines=True,
+        step=lambda _: _DEEPEST_STRIDE,
+    ),
+    "unet": Family(factory="minescale.models.unet:UNetPredictor", bytes_per_pixel=_unet_bytes, step=_unet_step),
 }
 _CACHE: dict[tuple[str, str], Predictor] = {}
 _LOCK = threading.RLock()  # a model may load others
@@ -176,7 +190,7 @@ def register_family(name: str, family: Family) -> None:
 
 def families() -> tuple[str, ...]:
     """Names of the families that can be loaded, those of installed plugins included."""
-    return tuple(sorted({*_FAMILIES, *(e.name for e in entry_points(group=ENTRY_POINTS))}))
+    return tuple(sorted({*_FAMILIES, *offered(ENTRY_POINTS)}))
 
 
 def load_predictor(package: ModelPackage, device: str = "auto") -> Predictor:
@@ -267,15 +281,10 @@ def find_family(name: str) -> Family:
     """
     if name in _FAMILIES:
         return _FAMILIES[name]
-    for plugin in entry_points(group=ENTRY_POINTS):
-        if plugin.name == name:
-            loaded = plugin.load()
-            if not isinstance(loaded, Family):
-                raise ModelError(
-                    f"plugin {plugin.value} is no model family", got=type(loaded).__name__, expected="Family"
-                )
-            return loaded
-    raise ModelError("unknown model family", got=name, expected=nearest(name, families()))
+    found = brought(ENTRY_POINTS, name, Family, "model family")
+    if found is None:
+        raise ModelError("unknown model family", got=name, expected=nearest(name, families()))
+    return found
 
 
 def _factory(family: Family) -> Factory:

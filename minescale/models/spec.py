@@ -16,7 +16,8 @@ from minescale.sensors import SENSORS
 from minescale.types import physical_bands
 
 HALO_STEP = 8
-"""Halos and patch origins are multiples of this many pixels, the stride of the deepest built-in network."""
+"""Halos and patches are multiples of this many pixels; deeper networks have steps of their own, see
+:class:`minescale.models.predictor.Family`."""
 RESOLUTION_TOLERANCE = 1.5
 """A trained model runs from its resolution divided by this to its resolution times this."""
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from minescale.errors import ModelError, UsageError
 from minescale.kernels.trees import sum_trees, tree_depths
-from minescale.models.features import compile_features
+from minescale.models.features import compile_features, score_pixels
 from minescale.models.package import ModelPackage
 from minescale.models.pixel import features_of
 from minescale.models.spec import ModelSpec
@@ -59,13 +59,7 @@ class TreesPredictor:
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :class:`minescale.models.predictor.Predictor`."""
-        out = np.empty((len(batch), 2, *batch.shape[2:]), np.float32)
-        target = self._spec.target_index
-        for i, image in enumerate(batch):
-            flat = np.ascontiguousarray(image).reshape(len(image), -1)
-            out[i, target] = self.score(flat).reshape(image.shape[1:])
-        np.subtract(1, out[:, target], out=out[:, 1 - target])
-        return out
+        return score_pixels(batch, self._spec.target_index, self.score)
 
     def score(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probability of each pixel, float32 (pixel,), of (band, pixel) reflectance 0-1."""

@@ -149,6 +149,7 @@ class UNetPredictor:
         network = from_spec(spec)
         load_weights(network, spec, package.weights())
         self._spec = spec
+        self._stride = 1 << int(options_of(spec)["depth"])
         self._device = torch.device(device)
         self._net = fold_norms(network.eval()).to(self._device)
         channels_last(self._net)
@@ -159,7 +160,14 @@ class UNetPredictor:
         return self._spec
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See :class:`minescale.models.predictor.Predictor`. On a GPU the batch is cut into equal micro-batches."""
+        """See :class:`minescale.models.predictor.Predictor`. On a GPU the batch is cut into equal micro-batches.
+
+        Edges are padded with no data to what the network's depth needs.
+        """
+        rows, cols = batch.shape[2:]
+        if rows % self._stride or cols % self._stride:
+            batch = np.pad(batch, [(0, 0), (0, 0), (0, -rows % self._stride), (0, -cols % self._stride)])
+            return np.ascontiguousarray(self.predict(batch)[:, :, :rows, :cols])
         n = len(batch)
         step = min(_GPU_BATCH, n) if self._device.type == "cuda" else 1
         out = np.empty((n, len(self._spec.classes), *batch.shape[2:]), np.float32)

@@ -40,8 +40,8 @@ class _Axis:
 def predict_tile(predictor: Predictor, composite: NDArray[np.uint16], halo: int) -> NDArray[np.float32]:
     """Probability of the model's target class over the core of a tile.
 
-    The tile is cut into patches of one shape whose origins are multiples of 8 pixels from the tile's, so that
-    every tiling puts the network's strides on the same pixels. Of a patch only the part further from its border
+    The tile is cut into patches of one shape whose origins are multiples of the family's step from the tile's, so
+    that every tiling puts the network's strides on the same pixels. Of a patch only the part further from its border
     than the model's halo counts, and where those parts overlap they are blended with Hann weights. With a
     ``halo`` of at least the model's receptive field the result therefore does not depend on the tiling (to
     1e-4). A model of single pixels is run without windows, and its result does not depend on the tiling at all.
@@ -138,7 +138,8 @@ def _by_patch(
     predictor: Predictor, composite: NDArray[np.uint16], halo: int, height: int, width: int, classes: slice
 ) -> NDArray[np.float32]:
     spec = predictor.spec
-    rows, cols = _axis(height, spec), _axis(width, spec)
+    step = find_family(spec.family).step(spec)
+    rows, cols = _axis(height, spec, step), _axis(width, spec, step)
     windows = [(y, x) for y in rows.starts for x in cols.starts]
     margin = spec.halo
     if len(windows) == 1:
@@ -158,23 +159,26 @@ def _by_patch(
     return total
 
 
-def _axis(core: int, spec: ModelSpec) -> _Axis:
-    """Patch starts that cover ``core`` pixels: one patch where it fits, else equal patches, evenly spread."""
+def _axis(core: int, spec: ModelSpec, step: int) -> _Axis:
+    """Patch starts that cover ``core`` pixels: one patch where it fits, else equal patches, evenly spread.
+
+    Starts and inner parts are multiples of ``step``.
+    """
     margin = spec.halo
-    whole = _up(core)
+    whole = _up(core, step)
     if whole + 2 * margin <= spec.patch:
         return _Axis(whole + 2 * margin, (0,), whole, 0)
-    inner = spec.patch - 2 * margin
-    overlap = min(_MAX_BLEND, _up(inner // 4))
+    inner = max((spec.patch - 2 * margin) // step * step, step)
+    overlap = min(_MAX_BLEND, _up(inner // 4, step))
     overlap = 0 if overlap >= inner else overlap
     count = -(-(whole - overlap) // (inner - overlap))
     last = whole - inner
-    starts = tuple(last * i // (count - 1) // HALO_STEP * HALO_STEP for i in range(count))
-    return _Axis(spec.patch, starts, inner, overlap)
+    starts = tuple(last * i // max(count - 1, 1) // step * step for i in range(count))
+    return _Axis(inner + 2 * margin, starts, inner, overlap)
 
 
-def _up(pixels: int) -> int:
-    return -(-pixels // HALO_STEP) * HALO_STEP
+def _up(pixels: int, step: int) -> int:
+    return -(-pixels // step) * step
 
 
 def _taper(rows: _Axis, cols: _Axis) -> NDArray[np.float32]:
@@ -221,7 +225,7 @@ def peak_bytes(spec: ModelSpec, tile_px: int, halo: int) -> int:
     if spec.pixelwise:
         stripe = min(core, max(_STRIPE_PIXELS, tile_px))
         return result + stripe * (4 * (bands + classes) + per_pixel)
-    axis = _axis(tile_px, spec)
+    axis = _axis(tile_px, spec, family.step(spec))
     patch = axis.patch**2
     group = min(len(axis.starts) ** 2, max(1, _BATCH_PIXELS // patch))
     sums = 0 if len(axis.starts) == 1 else 4 * (2 * core + axis.inner**2)

@@ -173,7 +173,7 @@ def test_weights_are_a_users_path_and_nothing_found_is_an_answer(tmp_path: Path)
 
 @pytest.mark.usefixtures("plugin")
 def test_what_is_no_detector_is_refused() -> None:
-    with pytest.raises(ModelError, match="makes no detector"):
+    with pytest.raises(ModelError, match="is no detector"):
         load_detector("nothing")
     with pytest.raises(ModelError, match=r"bright\?"):
         load_detector("brigth")

@@ -44,6 +44,25 @@ def test_unet_tiled_equals_untiled(unet_package: Packages, landscape: np.ndarray
     np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(("size", "patch"), [(128, 640), (256, 216), (512, 312)])
+def test_a_deeper_unet_tiled_equals_untiled(
+    unet_package: Packages, landscape: np.ndarray, size: int, patch: int
+) -> None:
+    """Four resolutions need edges and origins that are multiples of 16, whatever tile or patch was asked for."""
+    deep = {"hyperparameters": {"width": 4, "depth": 4}, "halo": 96}
+    image = landscape[:, :504, :392]
+    expected = tiled(load_predictor(unet_package(patch=1200, **deep), "cpu"), image, 1024, 96)
+    got = tiled(load_predictor(unet_package(patch=patch, **deep), "cpu"), image, size, 96)
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
+
+
+def test_a_unet_takes_images_of_any_edges(unet_package: Packages, landscape: np.ndarray) -> None:
+    predictor = load_predictor(unet_package(hyperparameters={"width": 4, "depth": 4}, halo=96), "cpu")
+    image = landscape[np.newaxis, :, :100, :75].astype(np.float32) * np.float32(1e-4)
+    assert predictor.predict(image).shape == (1, 2, 100, 75)
+
+
 def test_the_halo_is_what_makes_it_equal(unet_package: Packages, landscape: np.ndarray) -> None:
     """Without context the tiles differ: the test above can fail."""
     predictor = load_predictor(unet_package(patch=640), "cpu")
