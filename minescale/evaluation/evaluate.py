@@ -67,6 +67,7 @@ def evaluate(
     bootstrap: int = BOOTSTRAP,
     seed: int = 0,
     factor: float | None = None,
+    scored: Scored | None = None,
 ) -> Evaluation:
     """Run a model over a set and judge it.
 
@@ -80,6 +81,7 @@ def evaluate(
         on the evaluated samples and marked as optimistic.
     bootstrap : resamples of sites for intervals; 0: none.
     factor : reflectance of the number 1, where the set's units do not tell.
+    scored : what this model says of the set, where that is known already.
 
     Raises
     ------
@@ -89,8 +91,8 @@ def evaluate(
         where the model cannot be loaded.
     """
     loaded = package if isinstance(package, ModelPackage) else load_package(package)
-    predictor = load_predictor(loaded, device)
-    scored = score_dataset(predictor, dataset, factor=factor)
+    if scored is None:
+        scored = score_dataset(load_predictor(loaded, device), dataset, factor=factor)
     made = judge(
         loaded.spec,
         scored,
@@ -190,7 +192,7 @@ def judge(
         "macro": _macro(counts) if counted.unit == "pixel" else None,
         "objects": score_objects(scored, cut_at),
         "classes": score_classes(scored),
-        "area": _area(counted, counts.sum(axis=0), intervals, dataset.resolution_m),
+        "sample_shares": _sample_shares(counted, counts.sum(axis=0), intervals, dataset.resolution_m),
         **curves(counted.levels, positives, negatives),
         "histogram": histogram(counted.levels, positives, negatives),
     }
@@ -278,29 +280,35 @@ def _macro(counts: Counts) -> dict[str, Any]:
     return {"n": len(tp), **plain(means)}
 
 
-def _area(
+def _sample_shares(
     counted: Tally,
     counts: Counts,
     intervals: Mapping[str, tuple[float, float] | None],
     resolution: float | None,
 ) -> dict[str, Any]:
-    """Share of mining in the set, mapped and true, and how far a map's count of hectares would be off."""
+    """Share of mining in the judged samples, called and true, and how far a count of called ones would be off.
+
+    Of the samples alone: they were not drawn to tell how much of a country is mined.
+    """
     tp, fp, fn, tn = (float(v) for v in counts)
     total = tp + fp + fn + tn
-    mapped = (tp + fp) / total
+    called = (tp + fp) / total
     estimate = area_estimate([[tp, fp], [fn, tn]], [tp + fp, fn + tn])
     pixels = counted.unit == "pixel"
     pair = intervals.get("prevalence") if pixels else estimate.interval(0)
     hectares = total * resolution**2 / 1e4 if pixels and resolution else None
     return {
-        "mapped_share": mapped,
-        "share": float(estimate.share[0]),
-        "interval": None if pair is None or np.isnan(pair).any() else list(pair),
-        "bias": mapped / float(estimate.share[0]) if estimate.share[0] > 0 else None,
-        "hectares": hectares,
-        "note": "interval over sites: neighbouring pixels are not independent"
-        if pixels
-        else "interval as if chips were drawn at random",
+        "called": called,
+        "mined": float(estimate.share[0]),
+        "mined_interval": None if pair is None or np.isnan(pair).any() else list(pair),
+        "called_over_mined": called / float(estimate.share[0]) if estimate.share[0] > 0 else None,
+        "judged_hectares": hectares,
+        "note": "shares of the judged samples, no estimate for any other ground; "
+        + (
+            "interval over sites: neighbouring pixels are not independent"
+            if pixels
+            else "interval as if chips were drawn at random"
+        ),
     }
 
 

@@ -138,13 +138,13 @@ def _chosen(where: str) -> str:
 
 def _worth(figures: Mapping[str, Any]) -> str:
     rows = [[f"{float(share):.1%}", _percent(value)] for share, value in figures["ppv"].items()]
-    area = figures["area"]
-    spread = f" {_interval(area['interval'])}, {escape(area['note'])}" if area["interval"] else ""
+    shares = figures["sample_shares"]
+    spread = f" {_interval(shares['mined_interval'])}" if shares["mined_interval"] else ""
     found = _table(["share of ground that is mined", "detections that are right"], rows)
     found += (
         "<p>By Bayes' rule from sensitivity and specificity at the threshold; it holds as far as the negatives are "
-        f"like those of the country. Here {_percent(area['mapped_share'])} of all {figures['unit']}s are called, "
-        f"and {_percent(area['share'])} are mined{spread}.</p>"
+        f"like those of the country. Of the judged {figures['unit']}s {_percent(shares['called'])} are called, "
+        f"and {_percent(shares['mined'])} are mined{spread} ({escape(shares['note'])}).</p>"
     )
     ece, before = figures["calibration"]["ece"], figures["calibration"]["before"]
     was = f", {before['ece']:.3f} before calibration" if before else ""

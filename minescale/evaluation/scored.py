@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +42,13 @@ class Scored:
     Per sample (y, x), or () where samples are labelled whole; 255 where nothing was seen."""
     positive: tuple[int, ...] = (1,)
     """Class values of the set that count as the model's target."""
+    maps: tuple[NDArray[np.float32], ...] | None = None
+    """Per sample (y, x) probability before the model's calibration, NaN = not seen, where they were to be kept."""
 
 
-def score_dataset(predictor: Predictor, dataset: Dataset, *, factor: float | None = None) -> Scored:
+def score_dataset(
+    predictor: Predictor, dataset: Dataset, *, factor: float | None = None, keep_maps: bool = False
+) -> Scored:
     """Run a model over a set.
 
     A set of whole-sample labels gets one score per sample: a model of chips scores the chip, one of pixels gives the
@@ -52,6 +57,7 @@ def score_dataset(predictor: Predictor, dataset: Dataset, *, factor: float | Non
     Parameters
     ----------
     factor : see :func:`minescale.labels.sets.units.as_reflectance`.
+    keep_maps : keep probabilities of pixels as they were before they became codes, for :func:`recalibrated`.
 
     Raises
     ------
@@ -65,8 +71,9 @@ def score_dataset(predictor: Predictor, dataset: Dataset, *, factor: float | Non
     positive = positive_values(spec, dataset.classes)
     values = _class_values(spec, dataset.classes)
     if images.reader.mask(0) is not None:
-        codes, raws, calls = [], [], []
+        codes, raws, calls, maps = [], [], [], []
         for raw, call in _maps(predictor, images, values):
+            maps += [raw] if keep_maps else []
             codes.append(encode_probability(recalibrate(raw, spec.calibration)))
             raws += [encode_probability(raw)] if spec.calibration else []
             calls += [call] if call is not None else []
@@ -77,6 +84,7 @@ def score_dataset(predictor: Predictor, dataset: Dataset, *, factor: float | Non
             raw_codes=tuple(raws) or None,
             calls=tuple(calls) or None,
             positive=positive,
+            maps=tuple(maps) or None,
         )
     if "label" not in images.samples:
         raise UsageError(f"dataset {dataset.name} has no labels", expected="masks, or a column label")
@@ -98,6 +106,28 @@ def score_dataset(predictor: Predictor, dataset: Dataset, *, factor: float | Non
         raw_chips=raw_chips if spec.calibration else None,
         calls=called,
         positive=positive,
+    )
+
+
+def recalibrated(scored: Scored, calibration: Mapping[str, Any]) -> Scored:
+    """The scores that the model gives with this calibration, without running it again.
+
+    Raises
+    ------
+    UsageError
+        where pixels were scored without keeping their maps: codes are too coarse to be corrected.
+    """
+    if scored.codes is None:
+        raw = scored.chips if scored.raw_chips is None else scored.raw_chips
+        corrected = None if raw is None else recalibrate(raw, calibration)
+        return replace(scored, chips=corrected, raw_chips=raw if calibration else None)
+    if scored.maps is None:
+        raise UsageError("scores of pixels were not kept before they became codes", fix="keep_maps=True")
+    raw_codes = scored.codes if scored.raw_codes is None else scored.raw_codes
+    return replace(
+        scored,
+        codes=tuple(encode_probability(recalibrate(raw, calibration)) for raw in scored.maps),
+        raw_codes=raw_codes if calibration else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Is a score better than what needs no model? The rule behind every ``no skill`` flag."""
+"""Is a score better than what needs no model, sites that vary and the best single index included?"""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from minescale.errors import UsageError
-from minescale.outputs.evaluation import PixelScore, trivial_scores
-
-MARGIN = 0.02
-"""How far F1 has to lie above that of calling everything mining; half of what is left to 1, where that is less."""
+from minescale.outputs.evaluation import PixelScore, no_skill_reasons, trivial_scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +44,7 @@ def skill_of_confusion(tp: float, fp: float, fn: float, tn: float) -> Skill:
     if min(tp, fp, fn, tn) < 0 or tp + fp + fn + tn <= 0:
         raise UsageError("counts", got=f"tp {tp}, fp {fp}, fn {fn}, tn {tn}", expected="0 or more, not all 0")
     score = PixelScore.of(tp, fp, fn, tn)
-    return Skill(
-        score=score, baselines=trivial_scores(round(tp + fn), round(fp + tn)), reasons=_reasons_of_counts(score)
-    )
+    return Skill(score=score, baselines=trivial_scores(round(tp + fn), round(fp + tn)), reasons=no_skill_reasons(score))
 
 
 def reasons_against(
@@ -70,10 +65,8 @@ def reasons_against(
     """
     if auc is None or auprc is None:
         return ["one class is missing, so skill cannot be shown"]
-    reasons = list(_reasons_of_counts(score))
-    if auc <= 0.5:
-        reasons.append(f"AUC {auc:.3f} is that of chance or worse")
-    elif auc_interval is not None and auc_interval[0] <= 0.5:
+    reasons = list(no_skill_reasons(score, auc))
+    if auc > 0.5 and auc_interval is not None and auc_interval[0] <= 0.5:
         reasons.append(f"the 95 % interval of AUC, {auc_interval[0]:.3f} to {auc_interval[1]:.3f}, includes 0.5")
     if index is not None and index["auc"] is not None and auc <= index["auc"] and auprc <= index["auprc"]:
         reasons.append(
@@ -106,13 +99,3 @@ def warnings_about(
             "would refuse it"
         )
     return doubts
-
-
-def _reasons_of_counts(score: PixelScore) -> tuple[str, ...]:
-    everything = trivial_scores(score.tp + score.fn, score.fp + score.tn)["all_positive"].f1
-    if score.tp + score.fn == 0 or score.fp + score.tn == 0:
-        return ("one class is missing, so skill cannot be shown",)
-    margin = min(MARGIN, (1 - everything) / 2)
-    if score.f1 <= everything + margin:
-        return (f"F1 {score.f1:.3f} is not {margin:.2g} above the {everything:.3f} of calling everything mining",)
-    return ()

@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minescale.errors import UsageError
-from minescale.kernels.ranking import average_precision, ratios
+from minescale.kernels.ranking import area_under_roc, average_precision, ratios
 from minescale.kernels.regions import label
 from minescale.store.codes import PROBABILITY_FILL, PROBABILITY_STEPS
 
 MIN_OBJECT_HA = 0.5
 """Smaller truth objects are too few pixels for a fair recall by object."""
 
+MARGIN = 0.02
+"""How far F1 has to lie above that of calling everything mining; half of what is left to 1, where that is less."""
 SYNTHETIC_LABEL = "synthetic, no evidence of skill"
 
 
@@ -72,7 +74,7 @@ class MapScore:
     objects_found: int
     """Those that a detection touches."""
     no_skill: bool
-    """True where the map is not better than the trivial ones: F1 or AUPRC at their level, or MCC at most 0.05."""
+    """Whether :func:`no_skill_reasons` has any."""
     label: str = ""
     """A warning that belongs to the figures, such as ``synthetic, no evidence of skill``."""
 
@@ -126,7 +128,6 @@ def score_map(
     prevalence = _ratio(n_mine, n_mine + n_other)
     unseen = int((mine & known & ~seen).sum())
     objects, found = _objects(mine & known, seen, (probability >= cut) & seen, pixel_ha)
-    best_trivial = max(score.f1 for score in baselines.values())
     return MapScore(
         threshold=threshold,
         pixels=n_mine + n_other,
@@ -138,7 +139,7 @@ def score_map(
         baselines=baselines,
         objects=objects,
         objects_found=found,
-        no_skill=model.mcc <= 0.05 or model.f1 <= best_trivial or precision_area <= 1.1 * prevalence,
+        no_skill=bool(no_skill_reasons(model, float(area_under_roc(positives, negatives)))),
         label=label,
     )
 
@@ -158,6 +159,24 @@ def trivial_scores(n_mine: int, n_other: int) -> dict[str, PixelScore]:
             n_mine * share, n_other * share, n_mine * (1 - share), n_other * (1 - share)
         ),
     }
+
+
+def no_skill_reasons(score: PixelScore, auc: float | None = None) -> tuple[str, ...]:
+    """Why a table of counts, and the ranking behind it, show no skill, in words; empty where they do.
+
+    The one rule behind every ``no skill`` flag: F1 has to lie clearly above that of calling everything mining, which at
+    one share of mines is higher than that of any other answer that never looks at the image; and the area under the ROC
+    curve above that of chance.
+    """
+    everything = trivial_scores(score.tp + score.fn, score.fp + score.tn)["all_positive"].f1
+    if score.tp + score.fn == 0 or score.fp + score.tn == 0:
+        return ("one class is missing, so skill cannot be shown",)
+    margin, reasons = min(MARGIN, (1 - everything) / 2), []
+    if score.f1 <= everything + margin:
+        reasons.append(f"F1 {score.f1:.3f} is not {margin:.2g} above the {everything:.3f} of calling everything mining")
+    if auc is not None and auc <= 0.5:
+        reasons.append(f"AUC {auc:.3f} is that of chance or worse")
+    return tuple(reasons)
 
 
 def _objects(

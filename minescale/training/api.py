@@ -10,6 +10,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from minescale._version import __version__
 from minescale.errors import UsageError
 from minescale.labels.auditing.audit import Audit
@@ -22,6 +25,7 @@ from minescale.training.config import TrainConfig
 from minescale.training.curves import draw_curves
 from minescale.training.fitted import Fitted
 from minescale.training.folder import CURVES, HISTORY, SPLIT, begin_folder, check_folder, write_json
+from minescale.training.origin import target_of
 from minescale.training.progress import Listener, silent
 
 _OF_NETWORKS = ("scaling", "batch", "augment", "loss", "optimiser", "schedule", "run")
@@ -140,11 +144,41 @@ def _fit_table(
     """Fit a model of the pixel table; its files come into the folder when there is a model."""
     from minescale.training.tables.fit import fit_table
 
+    _require_both_sides(val, target_of(config.target, val.classes), config.family)
+
     with tempfile.TemporaryDirectory() as scratch:
         fitted = fit_table(train, val, config, Path(scratch), source=source)
         begin()
         shutil.copytree(scratch, folder, dirs_exist_ok=True)
     return fitted
+
+
+def _require_both_sides(val: Dataset, target: str, family: str) -> None:
+    """Refuse a val part that lacks a side before any work: clusters are found without labels, but a threshold,
+    a calibration and scores are not.
+
+    Raises
+    ------
+    UsageError
+    """
+    value, held = val.classes.value(target), set()
+    for row in range(len(val)):
+        labels = val.reader.mask(row)
+        if labels is None:
+            whole = val.samples["label"].iloc[row] if "label" in val.samples else None
+            found = set() if whole is None or pd.isna(whole) else {int(whole)}
+        else:
+            found = set(np.unique(labels).tolist())
+        held |= {label == value for label in found if label != val.classes.ignore}
+        if len(held) == 2:
+            return
+    clusters = "; fit_table of minescale.training.tables.fit makes clusters without any label"
+    raise UsageError(
+        "val has no labels of both sides: no threshold can be set, and nothing be scored",
+        got="no label" if not held else f"{target} only" if True in held else f"no {target}",
+        expected=f"{target} and others",
+        fix="another split" + (clusters if family == "kmeans" else ""),
+    )
 
 
 def _finished(

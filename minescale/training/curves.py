@@ -20,7 +20,8 @@ def draw_curves(epochs: Sequence[Mapping[str, Any]], path: Path, *, best: int, t
 
     Parameters
     ----------
-    epochs : records as ``training_history.json`` keeps them; a value that is missing leaves a gap.
+    epochs : records as ``training_history.json`` keeps them; a value that is null leaves a gap, and one that a family
+        does not measure is left out.
     best : the epoch whose weights were kept, marked by a line.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,7 +31,9 @@ def draw_curves(epochs: Sequence[Mapping[str, Any]], path: Path, *, best: int, t
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     numbers = [record["epoch"] for record in epochs]
-    for axes, (name, lines) in zip(figure.subplots(1, len(_PANELS)), _PANELS, strict=True):
+    measured = [(name, [line for line in lines if line[0] in epochs[0]]) for name, lines in _PANELS]
+    panels = [(name, lines) for name, lines in measured if lines]
+    for axes, (name, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for key, label in lines:
             values = [float("nan") if record[key] is None else record[key] for record in epochs]
             axes.plot(numbers, values, label=label, marker="." if len(numbers) < 30 else "")

@@ -12,7 +12,7 @@ from minescale.evaluation.coarser import blocks_along, coarser
 from minescale.evaluation.decide import best_threshold, fit_calibration, mostly_positive
 from minescale.evaluation.evaluate import evaluate
 from minescale.evaluation.figures import plain
-from minescale.evaluation.scored import Scored, score_dataset
+from minescale.evaluation.scored import Scored, recalibrated, score_dataset
 from minescale.labels.auditing.audit import Audit
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.new_folder import new_folder
@@ -64,7 +64,7 @@ def finish(
         raise UsageError("the split has no val part", fix="another split: threshold and calibration need one")
     parts = {part: _as_model_sees(samples, fitted.spec, config) for part, samples in parts.items()}
     with tempfile.TemporaryDirectory() as scratch:
-        spec = _decided(fitted, parts["val"], Path(scratch), device)
+        spec, watched = _decided(fitted, parts["val"], Path(scratch), device)
         # What the data may not, the weights may not: a licence of "none" stays "none".
         spec = spec.replace(licence=dataset.licence, training=_facts(spec, dataset, split, parts, audit))
         draft = write_package(Path(scratch) / "decided", spec, fitted.weights or None, "draft", {})
@@ -78,6 +78,7 @@ def finish(
                     caveat=audit.caveat,
                     reference=parts["train"],
                     bootstrap=bootstrap,
+                    scored=watched if part == "val" else None,
                 )
                 metrics[part] = {**judged.to_dict(), "part": part, "val": audit.val_sentence}
         metrics["training"] = {**fitted.facts, "config": dict(config), "history": dict(fitted.history)}
@@ -97,18 +98,15 @@ def _as_model_sees(part: Dataset, spec: ModelSpec, config: Mapping[str, Any]) ->
     return coarser(part, blocks_along(float(fine), spec.resolution), part.classes.value(spec.target))
 
 
-def _decided(fitted: Fitted, val: Dataset, scratch: Path, device: str) -> ModelSpec:
-    """The specification with its calibration, and then its threshold, from val."""
+def _decided(fitted: Fitted, val: Dataset, scratch: Path, device: str) -> tuple[ModelSpec, Scored]:
+    """The specification with its calibration, and then its threshold, from val; and what the model says of val."""
     spec = fitted.spec.replace(calibration={}, threshold=0.5)
-
-    def scored(name: str) -> Scored:
-        draft = write_package(scratch / name, spec, fitted.weights or None, "draft", {})
-        return score_dataset(load_predictor(draft, device), val)
-
-    spec = spec.replace(calibration=fit_calibration(scored("raw")))
-    found = scored("calibrated")
+    draft = write_package(scratch / "raw", spec, fitted.weights or None, "draft", {})
+    raw = score_dataset(load_predictor(draft, device), val, keep_maps=True)
+    spec = spec.replace(calibration=fit_calibration(raw))
+    found = recalibrated(raw, spec.calibration)
     # Where most of val is mining, F1 is highest near calling everything mining.
-    return spec.replace(threshold=best_threshold(found, by="mcc" if mostly_positive(found) else "f1"))
+    return spec.replace(threshold=best_threshold(found, by="mcc" if mostly_positive(found) else "f1")), found
 
 
 def _facts(

@@ -17,6 +17,8 @@ from minescale.training.scaling import constants
 
 PATCH = 640
 """Edge of the windows that a scan feeds a network with, where its halo allows."""
+CORE = 128
+"""Pixels of such a window that are kept, at least: with fewer, a scan computes next to nothing but context."""
 _PAIR = re.compile(r"t(?P<date>[01])_(?P<band>.+)")
 
 
@@ -58,7 +60,7 @@ def make_spec(config: TrainConfig, source: Dataset, train: Samples) -> ModelSpec
         classes=source.classes.names,
         target=target_of(config.target, source.classes),
         threshold=0.5,
-        patch=config.patch or max(PATCH, _up(2 * halo + HALO_STEP)),
+        patch=config.patch or max(PATCH, _up(2 * halo + CORE)),
         halo=halo,
         mean=mean,
         std=std,

@@ -133,6 +133,45 @@ def test_a_table_of_patches_is_judged_on_patches(tmp_path: Path) -> None:
     assert test["auc"] > 0.8
 
 
+def test_clusters_without_labels_are_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = pixel_set(n=20, size=16)
+    bare = replace(dataset, reader=ArrayReader(dataset.reader.images))  # type: ignore[attr-defined]
+    monkeypatch.setattr("minescale.training.tables.fit.fit_table", None)
+    changes = {"hyperparameters": {"target_clusters": [1]}, "target": "mining"}
+    for unlabelled, said in ((bare, "no label"), (pixel_set(n=20, size=16), "no mining")):
+        if said == "no mining":
+            unlabelled.reader.masks[3::5] = 0  # type: ignore[attr-defined]  # all of val
+        with pytest.raises(UsageError, match="val has no labels of both sides") as raised:
+            trained(unlabelled, tmp_path / "out", "kmeans", changes=changes, force=True)
+        assert said in str(raised.value)
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dataset", [chip_set(), pixel_set(n=20, size=16)], ids=["chips", "pixels"])
+def test_val_is_scored_once(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibration keeps the order of scores, so that what it makes of them needs no second look at an image."""
+    from minescale.evaluation import evaluate, scored
+    from minescale.training import finish
+
+    seen: list[int] = []
+
+    def counted(predictor: Any, part: Dataset, **options: Any) -> scored.Scored:
+        seen.append(len(part))
+        return score(predictor, part, **options)
+
+    score = scored.score_dataset
+    for module in (finish, evaluate):
+        monkeypatch.setattr(module, "score_dataset", counted)
+    family = "patchcnn" if dataset.reader.mask(0) is None else "unet"
+    made = trained(dataset, tmp_path, family, changes={"run.epochs": 2})
+    split = split_of(dataset)
+    assert seen == [len(split.of(dataset, part)) for part in ("val", "test")]
+    # And that is what scoring with the finished package finds.
+    again = evaluate.evaluate(made.package, split.of(dataset, "val")).to_dict()
+    for name in ("auc", "brier", "at_threshold", "confusion", "calibration"):
+        assert again[name] == made.metrics["val"][name]
+
+
 def test_blocks_have_the_class_that_a_table_takes_them_for() -> None:
     mask = np.array([[[2, 2, 0, 0, 2], [0, 1, 0, 2, 255], [1, 1, 255, 255, 1]]], np.uint8)
     image = np.array([[[[1, 3, 0, 5, 7], [5, 7, 0, 5, 7], [2, 4, 6, 8, 0]]]], np.uint16)

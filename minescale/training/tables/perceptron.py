@@ -56,8 +56,13 @@ def fit_perceptron(train: PixelTable, val: PixelTable, spec: ModelSpec, settings
             family="pixel", hyperparameters={"features": list(train.features), "hidden": options["hidden"]}
         ),
         weights={"mean": scaling.mean, "std": scaling.std, **_tensors(best)},
-        history={"epochs": epochs, "best_epoch": int(np.argmin([e["val_loss"] for e in epochs])) + 1},
-        facts={"log_loss": {"held_out": lowest}},
+        history={"epochs": epochs},
+        facts={
+            "best_epoch": int(np.argmin([e["val_loss"] for e in epochs])) + 1,
+            "epochs": len(epochs),
+            "monitor": "val_loss",
+            "log_loss": {"held_out": lowest},
+        },
     )
 
 
