@@ -85,7 +85,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
     def joined(chosen: list[int]) -> Any:
         columns = {
-            name: np.concatenate([getattr(found[i], name) for i in chosen]) for name in ("codes", "hectares", "sites")
+            name: np.concatenate([getattr(found[i], name) for i in chosen])
+            for name in ("codes", "hectares", "sites", "part")
         }
         return TileScores(unseen=sum(found[i].unseen for i in chosen), **columns)
 

@@ -11,7 +11,7 @@ from minescale.cli.params import echo_json, json_option, verbose_option
 @click.command(cls=Command, short_help="Set a screen's threshold for a stated recall of mine area.")
 @click.option("--model", required=True, metavar="PKG", help="Package, or folder of one.")
 @click.option("--screen", is_flag=True, help="Calibrate the package's screen instead of the package itself.")
-@click.option("--data", required=True, metavar="PATH", help="Dataset with masks, of sites no model was trained on.")
+@click.option("--data", required=True, metavar="PATH", help="Dataset with labels, of sites no model was trained on.")
 @click.option("--split", "split_name", metavar="FILE|NAME", help="Split of the dataset, for --part.")
 @click.option("--part", type=click.Choice(["train", "val", "test"]), help="Part of the split; default: all samples.")
 @click.option("--out", "-o", required=True, metavar="DIR", help="New folder for the calibrated package.")
@@ -67,7 +67,8 @@ def calibrate(
 ) -> None:
     """Choose the score below which a pyramid skips a tile, so that a stated share of mine area is kept.
 
-    The threshold, the expected survivors and the evidence go into a copy of the package.
+    The threshold, the expected survivors and the evidence go into a copy of the package. A scan reads the threshold of
+    a package's screen alone: a coarse model that is calibrated by itself becomes one with minescale model screen.
 
     \b
     minescale calibrate --model PKG --screen --data sites/ --recall 0.99 --out PKG-calibrated
@@ -116,12 +117,18 @@ def calibrate(
         echo_json({**found.to_dict(), **facts, "package": out, "digest": made.digest})
         return
     click.echo(f"threshold          {found.threshold:.3f} for a recall of {recall:g} of mine area")
-    click.echo(f"evidence           {found.tiles} tiles of {found.sites} sites, {found.sites_with_mines} with mines")
+    pieces = found.tiles - found.whole_tiles
+    smaller = f" ({pieces} of them smaller than a scan's)" if pieces else ""
+    click.echo(
+        f"evidence           {found.tiles} tiles{smaller} of {found.sites} sites, {found.sites_with_mines} with mines"
+    )
     click.echo(f"recall here        {found.recall_here:.4f}; as many random tiles hold {found.kept:.4f}")
-    click.echo(f"expected survivors {found.expected_survivors:.1%} of tiles")
+    click.echo(f"expected survivors {found.expected_survivors:.1%} of tiles, from {found.survivors_from}")
     if cost:
         shares = f"{cost['bytes_share']:.0%} of a flat scan's bytes, {cost['seconds_share']:.0%} of its time"
         click.echo(f"cost               {shares}")
     else:
         click.echo("cost               not priced: give --run DIR of a planned scan")
+    if not screen:
+        click.echo(f"in a scan          once it is a screen: minescale model screen PKG {out} --out NEW")
     click.echo(out)

@@ -24,8 +24,15 @@ def screen_of(package: ModelPackage, *, screen: bool) -> ModelPackage:
     ------
     ModelError
         where it has no screen.
+    UsageError
+        where it has one, and its own threshold is meant, which no scan would read.
     """
     if not screen:
+        if package.screen is not None:
+            raise UsageError(
+                f"package {package.spec.name} has a screen, and a scan reads the threshold of that alone",
+                fix="--screen",
+            )
         return package
     if package.screen is None:
         raise ModelError(
@@ -96,5 +103,16 @@ A tile is refined where any of its pixels reaches {found.threshold:.3f}. Chosen 
 area, {how}, on {found.tiles} tiles of {found.sites} sites
 ({found.sites_with_mines} with mines) of {facts.get("data", "a set that was not named")}; {found.kept:.1%} of those
 tiles are kept, with {found.recall_here:.4f} of their mine area. As many random tiles would hold {found.kept:.1%} of it.
+{_survivors(found)}
 The promise holds for sites like those, and the threshold has to be set on sites that no part of the model has seen.
 """
+
+
+def _survivors(found: ScreenThreshold) -> str:
+    """What survives in a scan, and on what evidence, in sentences."""
+    said = f"In a scan {found.expected_survivors:.1%} of tiles are expected to survive"
+    if found.survivors_from == "pieces":
+        said += ", if the pieces of a tile, of which the set shows one at a time, are independent of one another"
+    if found.whole_labels:
+        said += ". Labels are of whole samples: one with a mine counts as mined all over, and the recall is of samples"
+    return f"{said}."

@@ -21,6 +21,7 @@ from minescale.store.codes import PROBABILITY_FILL, PROBABILITY_STEPS, encode_pr
 
 TILE_M = 5120.0
 """Edge of a fine tile in metres: 512 pixels of 10 m."""
+_WHOLE = 1 - 1e-6
 CAP_HA = 20.0
 """Mine area that one site counts at most."""
 
@@ -35,8 +36,12 @@ class TileScores:
     """(tile,) true mine area."""
     sites: NDArray[np.str_]
     """(tile,) place of the sample that the tile was cut from."""
+    part: NDArray[np.float64]
+    """(tile,) share of a scan's tile that it covers: 1, or less at an image's edge and for images smaller than that."""
     unseen: int
     """Tiles without any data: the coarse level says nothing about them."""
+    whole_labels: bool = False
+    """Whether samples are labelled whole: a sample with a mine then counts as mined all over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,17 +57,25 @@ class ScreenThreshold:
     calibration: Calibration
     """The conformal bound at the threshold that it allows, which the confidence may have lowered."""
     tiles: int
+    whole_tiles: int
+    """Those as large as a scan's tile; the others are pieces of one."""
     sites: int
     sites_with_mines: int
     unseen: int
     recall_here: float
     """Share of all mine area of the set that lies in tiles that are kept."""
     kept: float
-    """Share of the set's tiles that survive. Trivial beside it: that many random tiles hold that share of the area."""
+    """Share of the set's tiles and pieces that survive. Trivial beside it: that many random ones hold that share of
+    the area."""
     kept_without_mines: float | None
     kept_with_mines: float | None
     expected_survivors: float
-    """Share of tiles that is expected to survive where the model will be used."""
+    """Share of a scan's tiles that is expected to survive where the model will be used."""
+    survivors_from: str
+    """``whole tiles``; or ``pieces``, where there are none: a tile survives where any of its pieces does, taken as
+    independent of one another, which is the most that they can make of it."""
+    whole_labels: bool
+    """Whether recall and area are of samples that were labelled whole: those with a mine count as mined all over."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -81,7 +94,11 @@ def tile_scores(
 
     Images are brought to the model's resolution by the mean of whole blocks, scored with no context beyond their edge,
     and cut into tiles from their upper left corner. What is left over at the other edges is a tile too: its highest
-    score is that of fewer pixels, so that the threshold can only come out lower.
+    score is that of fewer pixels, so that the threshold can only come out lower. How many tiles survive it does not
+    tell, so ``part`` says how much of a tile each is.
+
+    Of a sample that is labelled whole it is known that it holds a mine, not how much of one: all of it counts, so that
+    a recall is one of such samples.
 
     Parameters
     ----------
@@ -92,7 +109,7 @@ def tile_scores(
     Raises
     ------
     UsageError
-        where the set has no masks or no pixel size, or lacks bands.
+        where the set has no labels or no pixel size, or lacks bands.
     ModelError
         where its pixels do not divide the model's.
     """
@@ -101,12 +118,15 @@ def tile_scores(
     values = [dataset.classes.value(name) for name in mine] or positive_values(spec, dataset.classes)
     images = as_reflectance(dataset, spec.channels, factor=factor)
     pixel_ha = float(dataset.resolution_m or 0) ** 2 / 1e4
-    codes, hectares, sites, unseen = [], [], [], 0
+    whole_labels = images.reader.mask(0) is None
+    if whole_labels and "label" not in images.samples:
+        raise UsageError(f"dataset {dataset.name} has no labels", expected="masks, or a column label")
+    codes, hectares, sites, parts, unseen = [], [], [], [], 0
     for row, site in enumerate(images.samples["site"].astype(str)):
+        image = whole_blocks(images.reader.image(row), blocks)
         mask = images.reader.mask(row)
         if mask is None:
-            raise UsageError(f"dataset {dataset.name} has no masks", expected="a class for each pixel")
-        image = whole_blocks(images.reader.image(row), blocks)
+            mask = np.full(image.shape[1:], _label(images, row), np.uint8)
         mines = whole_blocks(np.isin(mask, values), blocks)
         found = encode_probability(score_image(predictor, block_mean(image, blocks)))
         for y in range(0, found.shape[0], cell):
@@ -120,9 +140,17 @@ def tile_scores(
                 codes.append(int(seen.max()))
                 hectares.append(float(below.sum()) * pixel_ha)
                 sites.append(site)
+                parts.append(below.size / (cell * blocks) ** 2)
     if not codes:
         raise UsageError(f"dataset {dataset.name} holds no pixel with data")
-    return TileScores(codes=np.array(codes), hectares=np.array(hectares), sites=np.array(sites), unseen=unseen)
+    return TileScores(
+        codes=np.array(codes),
+        hectares=np.array(hectares),
+        sites=np.array(sites),
+        part=np.array(parts),
+        unseen=unseen,
+        whole_labels=whole_labels,
+    )
 
 
 def calibrate_screen(
@@ -168,27 +196,56 @@ def calibrate_screen(
     # Half a code lower, so that no rounding moves a tile across. At code 0 every tile is kept, unseen ones too.
     threshold = (code - 0.5) / PROBABILITY_STEPS if code >= 1 else 0.0
     kept, mines = tiles.codes >= code, tiles.hectares > 0
-    with_mines = float(kept[mines].mean()) if mines.any() else None
-    without = float(kept[~mines].mean()) if not mines.all() else None
-    if mine_tiles is None or with_mines is None or without is None:
-        survivors = float(kept.mean())
-    else:
-        survivors = mine_tiles * with_mines + (1 - mine_tiles) * without
+    survivors, source = _survivors(kept, mines, tiles.part, mine_tiles)
     return ScreenThreshold(
         threshold=threshold,
         recall=recall,
         confidence=confidence,
         calibration=found,
         tiles=len(kept),
+        whole_tiles=int((tiles.part >= _WHOLE).sum()),
         sites=len(np.unique(tiles.sites)),
         sites_with_mines=len(np.unique(tiles.sites[mines])),
         unseen=tiles.unseen,
         recall_here=float(tiles.hectares[kept].sum() / tiles.hectares.sum()),
         kept=float(kept.mean()),
-        kept_without_mines=without,
-        kept_with_mines=with_mines,
+        kept_without_mines=_mean(kept[~mines]),
+        kept_with_mines=_mean(kept[mines]),
         expected_survivors=survivors,
+        survivors_from=source,
+        whole_labels=tiles.whole_labels,
     )
+
+
+def _survivors(
+    kept: NDArray[np.bool_], mines: NDArray[np.bool_], part: NDArray[np.float64], mine_tiles: float | None
+) -> tuple[float, str]:
+    """Share of a scan's tiles that is expected to survive, and what that was counted on."""
+    whole = part >= _WHOLE
+    if whole.any():
+        kept, mines, source = kept[whole], mines[whole], "whole tiles"
+        with_mines, without = _mean(kept[mines]), _mean(kept[~mines])
+        everywhere = float(kept.mean())
+    else:
+        pieces, source = 1 / float(part.mean()), "pieces"
+        hit, other = _mean(kept[mines]), _mean(kept[~mines])
+        without = None if other is None else 1 - (1 - other) ** pieces
+        with_mines = None if hit is None or other is None else 1 - (1 - hit) * (1 - other) ** (pieces - 1)
+        everywhere = 1 - (1 - float(kept.mean())) ** pieces
+    if mine_tiles is None or with_mines is None or without is None:
+        return everywhere, source
+    return mine_tiles * with_mines + (1 - mine_tiles) * without, source
+
+
+def _label(images: Dataset, row: int) -> int:
+    label = images.samples["label"].iloc[row]
+    if label is None or label != label:  # noqa: PLR0124  (NaN)
+        raise UsageError(f"sample {images.samples['id'].iloc[row]} has no label", fix="leave it out of the split")
+    return int(label)
+
+
+def _mean(kept: NDArray[np.bool_]) -> float | None:
+    return float(kept.mean()) if kept.size else None
 
 
 def _ratio(dataset: Dataset, resolution: float, tile_m: float) -> tuple[int, int]:

@@ -261,6 +261,57 @@ def test_a_scan_looks_twice(stages: tuple[ModelPackage, ModelPackage], where: tu
     assert (seen > 0).any()
 
 
+def test_a_coarse_model_becomes_a_screen_that_a_scan_runs(
+    stages: tuple[ModelPackage, ModelPackage], where: tuple[str, ...], tmp_path: Path
+) -> None:
+    fine = stages[0]
+    coarse = fine.spec.replace(name="bare-80", resolution=80.0, resolutions=trained_range(80.0))
+    write_package(tmp_path / "uncalibrated", coarse, None, "# bare-80", {})
+    refused = run("model", "screen", fine.path, tmp_path / "uncalibrated", "--out", tmp_path / "no")
+    assert refused.exit_code == 2
+    assert "minescale calibrate" in refused.stderr
+    calibrated = coarse.replace(keep_threshold=0.9, expected_survivors=0.25)
+    made = write_package(tmp_path / "coarse", calibrated, None, "# bare-80", {"calibration": {"recall": 0.9}})
+    done = run("model", "screen", fine.path, made.path, "--out", tmp_path / "both", "--json")
+    assert done.exit_code == 0, done.stderr
+    both = load_package(tmp_path / "both")
+    told = json.loads(done.stdout)
+    assert (told["digest"], told["keep_threshold"], told["expected_survivors"]) == (both.digest, 0.9, 0.25)
+    assert both.spec == fine.spec
+    assert both.screen is not None
+    assert both.screen.digest == made.digest
+    assert (both.path / "screen" / "metrics" / "calibration.json").is_file()
+    assert "bare-80 at 80 m" in (both.path / "model_card.md").read_text()
+    scan = run(
+        "scan", *where, "--model", both.path, "--out", tmp_path / "scan", *QUICK,
+        "--pyramid", "on", "--set", "grid.tile_size=256", "--progress", "none",
+    )  # fmt: skip
+    assert scan.exit_code == 0, scan.stderr
+    again = run("model", "screen", both.path, made.path, "--out", tmp_path / "again")
+    assert "has a screen" in again.stderr
+    assert run("model", "screen", both.path, made.path, "--replace", "--out", tmp_path / "again").exit_code == 0
+    assert (tmp_path / "again" / "model_card.md").read_text().count("## Screen") == 1
+
+
+def test_screens_that_do_not_fit_are_refused(stages: tuple[ModelPackage, ModelPackage], tmp_path: Path) -> None:
+    spec = stages[0].spec.replace(sensors=("sentinel-2-l2a",))
+    fine = write_package(tmp_path / "fine", spec, None, "# fine", {}).path
+    coarse = spec.replace(resolution=80.0, resolutions=trained_range(80.0), keep_threshold=0.5)
+    wrong = {
+        "not coarser": coarse.replace(resolution=10.0, resolutions=trained_range(10.0)),
+        "no sensor has": coarse.replace(sensors=("landsat-c2-l2",)),
+        "not made for pixels of this size": coarse.replace(resolutions=(94.0, 96.0), resolution=95.0),
+    }
+    for number, (said, changed) in enumerate(wrong.items()):
+        made = write_package(tmp_path / f"screen{number}", changed, None, "# screen", {})
+        done = run("model", "screen", fine, made.path, "--out", tmp_path / "no")
+        assert done.exit_code == 2
+        assert said in done.stderr
+    nested = run("model", "screen", fine, load_package("demo").path, "--out", tmp_path / "no")
+    assert "screen of its own" in nested.stderr
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_scan_in_an_engine_that_is_not_there_is_refused_before_it_starts(
     where: tuple[str, ...], tmp_path: Path
 ) -> None:

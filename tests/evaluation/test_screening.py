@@ -101,7 +101,8 @@ def tiles(package: ModelPackage, sites: Dataset) -> TileScores:
 
 def of_sites(tiles: TileScores, names: np.ndarray) -> TileScores:
     chosen = np.isin(tiles.sites, names)
-    return replace(tiles, codes=tiles.codes[chosen], hectares=tiles.hectares[chosen], sites=tiles.sites[chosen])
+    columns = {name: getattr(tiles, name)[chosen] for name in ("codes", "hectares", "sites", "part")}
+    return replace(tiles, **columns)
 
 
 def test_tiles_are_those_of_a_scan(package: ModelPackage, sites: Dataset, tiles: TileScores) -> None:
@@ -165,6 +166,7 @@ def test_a_confidence_that_no_threshold_reaches_is_refused() -> None:
         codes=np.random.default_rng(2).integers(1, 251, n),
         hectares=np.full(n, 20.0),
         sites=np.array([f"place {i}" for i in range(n)]),
+        part=np.ones(n),
         unseen=0,
     )
     assert calibrate_screen(few, recall=0.99, confidence=None).calibration.bound <= 0.01
@@ -178,6 +180,53 @@ def test_survivors_can_be_told_for_ground_with_fewer_mines(tiles: TileScores) ->
     here = calibrate_screen(tiles, recall=0.9, cap_ha=1.5)
     rare = calibrate_screen(tiles, recall=0.9, cap_ha=1.5, mine_tiles=0.0)
     assert rare.expected_survivors == here.kept_without_mines < here.expected_survivors == here.kept
+
+
+def test_survivors_are_counted_on_whole_tiles() -> None:
+    """Half the tiles are strips at an image's edge, which survive less often because they have fewer pixels."""
+    n = 80
+    mixed = TileScores(
+        codes=np.tile([200, 100, 200, 50], n // 4),
+        hectares=np.tile([5.0, 0.0, 5.0, 0.0], n // 4),
+        sites=np.array([f"place {i // 4}" for i in range(n)]),
+        part=np.tile([1.0, 1.0, 0.25, 0.25], n // 4),
+        unseen=0,
+    )
+    found = calibrate_screen(mixed, recall=0.8, confidence=None)
+    assert found.threshold == pytest.approx(199.5 / 250)
+    assert (found.tiles, found.whole_tiles, found.survivors_from) == (n, n // 2, "whole tiles")
+    assert found.expected_survivors == found.kept == 0.5
+    fewer = replace(mixed, codes=np.tile([200, 200, 200, 50], n // 4))
+    assert calibrate_screen(fewer, recall=0.8, confidence=None).expected_survivors == 1.0
+    # Of pieces alone a tile is put together: it survives where any of four does.
+    pieces = replace(mixed, part=np.full(n, 0.25), codes=np.tile([200, 200, 200, 50], n // 4))
+    told = calibrate_screen(pieces, recall=0.8, confidence=None, mine_tiles=0.1)
+    assert told.survivors_from == "pieces"
+    assert told.expected_survivors == pytest.approx(0.1 * 1.0 + 0.9 * (1 - 0.5**4))
+
+
+def test_samples_that_are_labelled_whole_are_pieces_that_count_all_over(
+    package: ModelPackage, sites: Dataset, tmp_path: Path
+) -> None:
+    label = np.array([sites.reader.mask(row).any() for row in range(SITES)]).astype(int)  # type: ignore[union-attr]
+    table = sites.samples.assign(label=label)
+    chips = replace(sites, samples=table, reader=ArrayReader(sites.reader.images))  # type: ignore[attr-defined]
+    tiles = tile_scores(load_predictor(package), chips, tile_m=4 * SIZE * FINE)
+    assert tiles.whole_labels
+    assert len(tiles.codes) == SITES
+    np.testing.assert_allclose(tiles.part, 1 / 16)
+    np.testing.assert_allclose(tiles.hectares, label * SIZE**2 * FINE**2 / 1e4)
+    found = calibrate_screen(tiles, recall=0.9)
+    assert found.survivors_from == "pieces"
+    assert found.recall_here >= 0.9
+    assert found.expected_survivors > found.kept
+    made = write_calibrated(package, tmp_path / "made", found, {"data": "chips"}, screen=False)
+    card = (made.path / "model_card.md").read_text()
+    assert "labels are of whole samples" in card.lower()
+    assert "independent of one another" in card
+    table.loc[3, "label"] = None
+    with pytest.raises(UsageError, match="sample s3 has no label"):
+        tile_scores(load_predictor(package), replace(chips, samples=table))
 
 
 def test_what_cannot_be_promised_is_refused(tiles: TileScores) -> None:
@@ -195,7 +244,7 @@ def test_sets_that_do_not_fit_are_refused(package: ModelPackage, sites: Dataset)
         tile_scores(predictor, replace(few, resolution_m=30.0))
     with pytest.raises(UsageError, match="how large is a pixel"):
         tile_scores(predictor, replace(few, resolution_m=None))
-    with pytest.raises(UsageError, match="no masks"):
+    with pytest.raises(UsageError, match="no labels"):
         tile_scores(predictor, replace(few, reader=ArrayReader(sites.reader.images)))  # type: ignore[attr-defined]
     three = replace(few, classes=ClassMap(("forest", "pit", "pond")))
     with pytest.raises(UsageError, match="unknown class"):
@@ -228,6 +277,8 @@ def test_the_package_carries_what_was_found(package: ModelPackage, tiles: TileSc
 def test_a_screen_inside_a_package_is_replaced(tiles: TileScores, tmp_path: Path) -> None:
     demo = load_package("demo")
     found = calibrate_screen(tiles, recall=0.9, cap_ha=1.5)
+    with pytest.raises(UsageError, match="has a screen"):
+        write_calibrated(demo, tmp_path / "demo", found, {}, screen=False)
     made = write_calibrated(demo, tmp_path / "demo", found, {}, screen=True)
     assert made.screen is not None
     assert made.screen.spec.keep_threshold == found.threshold

@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "info": "minescale.cli.model.info:info",
     "join": "minescale.cli.model.join:join",
     "package": "minescale.cli.model.package:package",
+    "screen": "minescale.cli.model.screen:screen",
 }
 
 
