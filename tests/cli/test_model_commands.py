@@ -14,32 +14,14 @@ from minescale.models.package import ModelPackage, load_package, write_package
 from minescale.models.predictor import load_predictor
 from minescale.models.spec import ModelSpec, trained_range
 from tests.cli.conftest import QUICK, run
+from tests.stages import bare_and_bright
 
 PLACE = {"crs": "EPSG:32632", "transform": Affine(10, 0, 500_000, 0, -10, 5_000_000)}
 
 
-def rules(folder: Path, name: str, classes: tuple[str, str], bands: tuple[str, ...], ramp: dict) -> ModelPackage:
-    spec = ModelSpec(
-        name=name,
-        version="1.0.0",
-        family="index",
-        bands=bands,
-        resolution=10.0,
-        resolutions=trained_range(10.0),
-        classes=classes,
-        target=classes[1],
-        threshold=0.5,
-        hyperparameters={"rules": [{"name": "rule", "weight": 1.0, "ramps": [ramp]}]},
-        licence="Apache-2.0",
-    )
-    return write_package(folder / name, spec, None, f"# {name}", {})
-
-
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelPackage, ModelPackage]:
-    folder = tmp_path_factory.mktemp("stages")
-    bare = rules(folder, "bare", ("other", "barren"), ("red", "nir"), {"index": "NDVI", "from": 0.6, "to": 0.2})
-    return bare, rules(folder, "bright", ("other", "mining"), ("red",), {"index": "R", "from": 0.1, "to": 0.5})
+    return bare_and_bright(tmp_path_factory.mktemp("stages"))
 
 
 @pytest.fixture(scope="module")

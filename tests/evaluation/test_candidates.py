@@ -15,37 +15,18 @@ from minescale.errors import UsageError
 from minescale.evaluation.candidate_pictures import KINDS, draw_candidates
 from minescale.evaluation.candidates import LIKE, UNLIKE, Candidates, detect, stage_recall
 from minescale.labels.sets.classes import LOVEDA, from_loveda
-from minescale.models.package import write_package
 from minescale.models.predictor import Predictor, load_predictor
-from minescale.models.spec import ModelSpec, trained_range
+from tests.stages import bare_and_bright
 
 BANDS = ("nir", "red")
 PLACE = GeoBox((120, 140), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32632")
 PIT, FIELD, HIDDEN = (slice(20, 40), slice(30, 60)), (slice(70, 100), slice(80, 120)), (slice(5, 10), slice(100, 110))
 
 
-def model(folder: Path, name: str, classes: tuple[str, str], bands: tuple[str, ...], ramp: dict) -> Predictor:
-    spec = ModelSpec(
-        name=name,
-        version="1.0.0",
-        family="index",
-        bands=bands,
-        resolution=10.0,
-        resolutions=trained_range(10.0),
-        classes=classes,
-        target=classes[1],
-        threshold=0.5,
-        hyperparameters={"rules": [{"name": "rule", "weight": 1.0, "ramps": [ramp]}]},
-        licence="Apache-2.0",
-    )
-    return load_predictor(write_package(folder / name, spec, None, "card", {}))
-
-
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Predictor, Predictor]:
-    folder = tmp_path_factory.mktemp("stages")
-    bare = model(folder, "bare", ("other", "barren"), ("red", "nir"), {"index": "NDVI", "from": 0.6, "to": 0.2})
-    return bare, model(folder, "bright", ("other", "mining"), ("red",), {"index": "R", "from": 0.1, "to": 0.5})
+    first, second = bare_and_bright(tmp_path_factory.mktemp("stages"))
+    return load_predictor(first), load_predictor(second)
 
 
 def image() -> np.ndarray:

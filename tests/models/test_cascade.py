@@ -13,41 +13,18 @@ from minescale.errors import ModelError, UsageError
 from minescale.models.cascade import class_map, judge, write_two_stage
 from minescale.models.package import ModelPackage, load_package, write_package
 from minescale.models.predictor import load_predictor
-from minescale.models.spec import ModelSpec, trained_range
+from minescale.models.spec import trained_range
 from minescale.models.windows import predict_tile
 from minescale.models.zones import find_zones, smooth, suspicious_mask
+from tests.stages import bare_and_bright
 
 NAMES = ("water", "barren", "forest")
-
-
-def rules(folder: Path, name: str, classes: tuple[str, str], index: str, start: float, end: float) -> ModelPackage:
-    """A model of one rule over red and nir."""
-    spec = ModelSpec(
-        name=name,
-        version="1.0.0",
-        family="index",
-        bands=("red", "nir") if "N" in index else ("red",),
-        resolution=10.0,
-        resolutions=trained_range(10.0),
-        classes=classes,
-        target=classes[1],
-        threshold=0.5,
-        hyperparameters={
-            "rules": [{"name": "rule", "weight": 1.0, "ramps": [{"index": index, "from": start, "to": end}]}]
-        },
-        licence="Apache-2.0",
-    )
-    return write_package(folder, spec, None, f"# {name}", {})
 
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelPackage, ModelPackage]:
     """Bare ground by NDVI; of that, bright ground is like a mine."""
-    folder = tmp_path_factory.mktemp("stages")
-    return (
-        rules(folder / "first", "bare-ground", ("other", "barren"), "NDVI", 0.6, 0.2),
-        rules(folder / "second", "bright-ground", ("other", "mining"), "R", 0.1, 0.5),
-    )
+    return bare_and_bright(tmp_path_factory.mktemp("stages"))
 
 
 def ground() -> tuple[np.ndarray, list[tuple[slice, slice]]]:
