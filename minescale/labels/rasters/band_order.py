@@ -55,8 +55,9 @@ def band_names(descriptions: Sequence[str | None], order: str | None = None) -> 
     if order is None:
         if not named:
             raise UsageError(
-                "bands are not named",
-                got=", ".join(text or "?" for text in descriptions),
+                "bands are not named, or not by names that are known",
+                got=", ".join(text or "?" for text, name in zip(descriptions, own, strict=True) if name not in KNOWN)
+                or f"{', '.join(own)}, one of them twice",
                 expected=f"common names such as red, nir08, {CLOUD}: band numbers differ between sensors",
                 fix="the sensor's band order: " + ", ".join(BAND_ORDERS),
             )
