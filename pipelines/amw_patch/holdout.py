@@ -30,13 +30,16 @@ HARD = (
 VAL = 0.15
 
 
-def hold_out(dataset: Dataset, seed: int = 11) -> Split:
-    """Train, val and test as described above; sites that straddle the border go to none either."""
+def hold_out(dataset: Dataset, seed: int = 11, *, unplaced: bool = False) -> Split:
+    """Train, val and test as described above; sites that straddle the border go to none either.
+
+    With ``unplaced``, positives without a place are in train or val all the same.
+    """
     table = dataset.samples
     away = (table["lat"] > NORTH_OF) & (table["lon"] > EAST_OF)
     test = (away & (table["label"] == 1)) | (table["set"].isin(HARD) & (table["label"] == 0))
     mixed = set(table.loc[test, "site"]) & set(table.loc[~test, "site"])
-    lost = (table["label"] == 1) & table["lat"].isna()
+    lost = (table["label"] == 1) & table["lat"].isna() & (not unplaced)
     rows = np.flatnonzero((~test & ~lost & ~table["site"].isin(mixed)).to_numpy())
     rest = split_by(dataset.subset(rows), "site", (1 - VAL, VAL, 0.0), seed=seed)
     parts = {**rest.parts, **dict.fromkeys(table.loc[test & ~table["site"].isin(mixed), "id"], "test")}

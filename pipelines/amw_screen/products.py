@@ -44,7 +44,7 @@ def held_out(dataset: Dataset) -> Split:
         raise FileNotFoundError(path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    split: Split = module.hold_out(dataset)
+    split: Split = module.hold_out(dataset, unplaced=True)
     return split
 
 
