@@ -79,10 +79,11 @@ def bootstrap(tally: Tally, threshold: float, draws: Counts) -> dict[str, tuple[
         headline(tally.levels, *tally.weighted(draws[start : start + step]), cut)
         for start in range(0, len(draws), step)
     ]
-    return {name: _interval(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+    return {name: interval(np.concatenate([part[name] for part in parts])) for name in parts[0]}
 
 
-def _interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
+def interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """95 % percentile interval of resampled values; None where half of them or more are NaN."""
     usable = values[~np.isnan(values)]
     if 2 * len(usable) <= len(values):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,38 @@ def tally(scored: Scored, *, raw: bool = False) -> Tally:
     if scores is None:
         raise UsageError("nothing was scored", expected="chips or codes")
     return _of_chips(scored, scores)
+
+
+def pooled(tallies: Sequence[Tally]) -> Tally:
+    """Counts of several sets as those of one; ``rows`` number its samples.
+
+    Raises
+    ------
+    UsageError
+        for none at all, or chips beside pixels.
+    """
+    units = {counted.unit for counted in tallies}
+    if len(units) != 1:
+        raise UsageError("counts cannot be pooled", got=", ".join(sorted(units)) or "none", expected="of one unit")
+    levels = np.unique(np.concatenate([counted.levels for counted in tallies]))
+
+    def spread(counted: Tally, counts: Any) -> Any:
+        found = counts.tocoo()
+        rows, columns = found.coords
+        place = np.searchsorted(levels, counted.levels)[columns]
+        return sparse.csr_array((found.data, (rows, place)), shape=(counts.shape[0], len(levels)))
+
+    samples = pd.concat([counted.samples for counted in tallies], ignore_index=True)
+    return Tally(
+        unit=units.pop(),
+        levels=levels,
+        positives=sparse.vstack([spread(counted, counted.positives) for counted in tallies], format="csr"),
+        negatives=sparse.vstack([spread(counted, counted.negatives) for counted in tallies], format="csr"),
+        samples=samples,
+        rows=np.arange(len(samples)),
+        unlabelled=sum(counted.unlabelled for counted in tallies),
+        unseen=sum(counted.unseen for counted in tallies),
+    )
 
 
 def _of_chips(scored: Scored, scores: NDArray[np.float32]) -> Tally:

@@ -54,6 +54,7 @@ _ARCHITECTURES = {
     "pixel": "Per-pixel linear model",
     "trees": "Decision trees on pixels",
     "two_stage": "Segmenter and classifier",
+    "ensemble": "Mean of several models",
     "unet": "U-Net",
 }
 

@@ -85,7 +85,8 @@ class Family:
 
 
 def _unet_bytes(spec: ModelSpec) -> int:
-    # Scaled input and its folded copy, half-resolution features (input, output, joined, workspace), scores.
+    # Scaled input and its folded copy, features at half the resolution (input, output, joined, workspace), scores.
+    # Folded by 4 there is a quarter of the features.
     width = int(spec.hyperparameters.get("width", 16))
     copies = 5 if spec.hyperparameters.get("logarithm") else 4
     return 4 * (copies * len(spec.channels) + 2 * width + 6 * len(spec.classes))
@@ -135,6 +136,12 @@ def _two_stage_bytes(spec: ModelSpec) -> int:
     return 4 * (8 * len(spec.channels) + 3 * 64 + 6 * 8 + 4)
 
 
+def _ensemble_bytes(spec: ModelSpec) -> int:
+    # Members run one after the other, on a mirrored copy; beside them the sum of scores, and one that is corrected.
+    member = spec.hyperparameters.get("bytes_per_pixel", 0)
+    return int(member) + 4 * (len(spec.channels) + 4 * len(spec.classes))
+
+
 def _sam_bytes(spec: ModelSpec) -> int:
     # Attention over all tokens, with its bias, of every head; or the widened features of a layer.
     options = spec.hyperparameters
@@ -153,6 +160,12 @@ _NETWORK = "minescale.models.network:NetworkPredictor"
 _DEEPEST_STRIDE = 32
 """Of the networks whose features end at a thirty-second of the image's resolution."""
 _FAMILIES: dict[str, Family] = {
+    "ensemble": Family(
+        factory="minescale.models.ensemble:EnsemblePredictor",
+        bytes_per_pixel=_ensemble_bytes,
+        engines=True,
+        together=True,
+    ),
     "index": Family(factory="minescale.models.index:IndexPredictor", bytes_per_pixel=_index_bytes, torch=False),
     "pixel": Family(factory="minescale.models.pixel:PixelPredictor", bytes_per_pixel=_pixel_bytes, torch=False),
     "kmeans": Family(factory="minescale.models.kmeans:KMeansPredictor", bytes_per_pixel=_feature_bytes, torch=False),

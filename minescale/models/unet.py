@@ -27,6 +27,8 @@ from minescale.models.network import InputScaling, channels_last, load_weights, 
 from minescale.models.package import ModelPackage
 from minescale.models.spec import HALO_STEP, ModelSpec
 
+FOLDS = (2, 4)
+MAX_STRIDE = 32
 _GPU_BATCH = 16
 
 # The layers of a patch take 6 to 13 MB each. Workers have the system map such blocks afresh every time: in huge pages
@@ -41,41 +43,46 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """(n, band, y, x) scaled reflectance -> (n, class, y, x) logits; y and x are multiples of ``2 ** depth``."""
+    """(n, band, y, x) scaled reflectance -> (n, class, y, x) logits; y and x are multiples of ``stride_of``."""
 
-    def __init__(self, in_bands: int, classes: int, width: int, depth: int) -> None:
+    def __init__(self, in_bands: int, classes: int, width: int, depth: int, fold: int) -> None:
         super().__init__()
+        self.depth, self.fold = depth, fold
         widths = [width << level for level in range(depth)]
-        inputs = [4 * in_bands, *widths[:-1]]
+        inputs = [fold**2 * in_bands, *widths[:-1]]
         self.encoders = nn.ModuleList(
             nn.Sequential(_convolution(i, w), _convolution(w, w)) for i, w in zip(inputs, widths, strict=True)
         )
         self.ups = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[:-1])
         self.decoders = nn.ModuleList(_convolution(2 * w, w) for w in widths[:-1])
-        self.head = nn.Conv2d(width, 4 * classes, 1)
+        self.head = nn.Conv2d(width, fold**2 * classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.from_folded(F.pixel_unshuffle(x, 2))
 
     def from_folded(self, x: Tensor) -> Tensor:
         """The rest, from (n, 4 band, y / 2, x / 2), as ``pixel_unshuffle`` folds it."""
+        if self.fold > 2:
+            x = F.pixel_unshuffle(x, self.fold // 2)
         skips = []
         for level, encoder in enumerate(self.encoders):
             x = encoder(F.max_pool2d(x, 2) if level else x)
             skips.append(x)
         for level in reversed(range(len(self.decoders))):
             x = self.decoders[level](torch.cat([self.ups[level](x), skips[level]], dim=1))
-        return F.pixel_shuffle(self.head(x), 2)
+        return F.pixel_shuffle(self.head(x), self.fold)
 
 
-def build_unet(in_bands: int, classes: int, width: int = 16, depth: int = 3) -> UNet:
+def build_unet(in_bands: int, classes: int, width: int = 16, depth: int = 3, fold: int = 2) -> UNet:
     """A U-Net with random weights.
 
     Parameters
     ----------
     in_bands, classes : channels in and out.
-    width : channels at half resolution; doubled at every further halving.
-    depth : number of resolutions, the finest being half the input's.
+    width : channels at the finest resolution; doubled at every further halving.
+    depth : number of resolutions, the finest being that of the folded input.
+    fold : edge of the squares that the input is folded by, 2 or 4. With 4 the network costs a quarter and sees twice as
+        far: for things of many pixels, such as ponds.
 
     Raises
     ------
@@ -87,29 +94,36 @@ def build_unet(in_bands: int, classes: int, width: int = 16, depth: int = 3) -> 
             raise ModelError(f"U-Net: {name}", got=value, expected=f"1 to {limit}")
     if not 1 <= depth <= 5:
         raise ModelError("U-Net: depth", got=depth, expected="1 to 5")
-    return UNet(in_bands, classes, width, depth)
+    if fold not in FOLDS or stride_of(depth, fold) > MAX_STRIDE:
+        raise ModelError("U-Net: fold", got=f"{fold} at depth {depth}", expected="2, or 4 up to depth 4")
+    return UNet(in_bands, classes, width, depth, fold)
 
 
 def from_spec(spec: ModelSpec) -> UNet:
     """The U-Net of a specification, random weights."""
     options = options_of(spec)
-    return build_unet(len(spec.channels), len(spec.classes), int(options["width"]), int(options["depth"]))
+    shape = (int(options[name]) for name in ("width", "depth", "fold"))
+    return build_unet(len(spec.channels), len(spec.classes), *shape)
 
 
 def halo_of(options: Mapping[str, Any], chip: int | None) -> int:  # noqa: ARG001  (families share a signature)
-    return default_halo(int(options["depth"]))
+    return default_halo(int(options["depth"]), int(options["fold"]))
 
 
-def receptive_radius(depth: int) -> int:
+def stride_of(depth: int, fold: int = 2) -> int:
+    """Pixels of the input to one of the coarsest resolution."""
+    return int(fold << (depth - 1))
+
+
+def receptive_radius(depth: int, fold: int = 2) -> int:
     """Pixels that a prediction can depend on, to either side: the exact bound, over all positions in a block.
 
     The needed interval is followed from an output pixel back to the input: a 3 x 3 convolution widens it by one,
     pooling and folding double it, up-sampling halves it.
     """
-    stride = 2**depth
     reach = 0
-    for position in range(stride):
-        low = high = position // 2
+    for position in range(stride_of(depth, fold)):
+        low = high = position // fold
         need: dict[int, tuple[int, int]] = {}
         for level in range(depth - 1):
             low, high = low - 1, high + 1
@@ -119,22 +133,22 @@ def receptive_radius(depth: int) -> int:
             if level < depth - 1:
                 low, high = min(2 * low, need[level][0]), max(2 * high + 1, need[level][1])
             low, high = low - 2, high + 2
-        reach = max(reach, position - 2 * low, 2 * high + 1 - position)
+        reach = max(reach, position - fold * low, fold * (high + 1) - 1 - position)
     return reach
 
 
-def default_halo(depth: int) -> int:
+def default_halo(depth: int, fold: int = 2) -> int:
     """The receptive radius, rounded up to whole strides."""
-    step = max(HALO_STEP, 2**depth)
-    return int(math.ceil(receptive_radius(depth) / step) * step)
+    step = max(HALO_STEP, stride_of(depth, fold))
+    return int(math.ceil(receptive_radius(depth, fold) / step) * step)
 
 
-def flops_per_pixel(in_bands: int, classes: int, width: int, depth: int) -> float:
+def flops_per_pixel(in_bands: int, classes: int, width: int, depth: int, fold: int = 2) -> float:
     """Floating-point operations (two per multiply-add) per input pixel, halo not counted."""
-    macs = width * 4.0 * classes / 4
+    macs = float(width * classes)
     for level in range(depth):
-        w, inputs = width << level, 4 * in_bands if level == 0 else width << (level - 1)
-        share = 4 ** (level + 1)
+        w, inputs = width << level, fold**2 * in_bands if level == 0 else width << (level - 1)
+        share = fold**2 * 4**level
         macs += 9 * (inputs * w + w * w) / share
         if level < depth - 1:
             macs += (9 * 2 * w * w + 2 * w * w) / share
@@ -154,6 +168,7 @@ class UNetPredictor:
         self._net = fold_norms(network.eval()).to(self._device)
         channels_last(self._net)
         self._scaling = InputScaling(spec, self._device)
+        self._stride = stride_of(network.depth, network.fold)
 
     @property
     def spec(self) -> ModelSpec:
@@ -162,15 +177,15 @@ class UNetPredictor:
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :class:`minescale.models.predictor.Predictor`. On a GPU the batch is cut into equal micro-batches.
 
-        Edges are padded with no data to what the network's depth needs.
+        Edges are padded with no data to what the network needs.
         """
-        rows, cols = batch.shape[2:]
-        if rows % self._stride or cols % self._stride:
-            batch = np.pad(batch, [(0, 0), (0, 0), (0, -rows % self._stride), (0, -cols % self._stride)])
-            return np.ascontiguousarray(self.predict(batch)[:, :, :rows, :cols])
-        n = len(batch)
+        n, (rows, cols) = len(batch), batch.shape[2:]
+        down, right = -rows % self._stride, -cols % self._stride
+        if down or right:
+            padded = np.pad(batch, [(0, 0), (0, 0), (0, down), (0, right)])
+            return np.ascontiguousarray(self.predict(padded)[:, :, :rows, :cols])
         step = min(_GPU_BATCH, n) if self._device.type == "cuda" else 1
-        out = np.empty((n, len(self._spec.classes), *batch.shape[2:]), np.float32)
+        out = np.empty((n, len(self._spec.classes), rows, cols), np.float32)
         with torch.inference_mode():
             for start in range(0, n, step):
                 part = batch[start : start + step]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from minescale.labels.auditing.audit import audit as examine
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.split import PARTS, Split
 from minescale.labels.sets.units import as_reflectance
+from minescale.models.ensemble import FAMILY, ensemble_spec, folder_of
 from minescale.models.package import ModelPackage
 from minescale.training.config import TrainConfig
 from minescale.training.curves import draw_curves
@@ -81,17 +83,9 @@ def train(
     check_folder(folder)
     found = audit or examine(dataset, split)
     found.require(force=force)
-    parts = {part: split.of(dataset, part) for part in PARTS if len(split.rows(dataset, part))}
     bands = _channels(dataset, config)
     learnt, watched = (as_reflectance(split.of(dataset, part), bands) for part in ("train", "val"))
-    record = {
-        "config": config.to_dict(),
-        "digest": config.digest,
-        "minescale": __version__,
-        "dataset": {"name": dataset.name, "licence": dataset.licence, "units": dataset.units},
-        "split": {"rule": split.rule, "settings": split.settings, **{p: len(s) for p, s in parts.items()}},
-        "audit": {"ok": found.ok, "caveat": found.caveat, "val": found.val_sentence},
-    }
+    record = _record(config.to_dict(), config.digest, dataset, split, found)
     from minescale.training.tables.fit import TABLE_FAMILIES
 
     def begin() -> None:
@@ -110,6 +104,83 @@ def train(
             source, learnt, watched, config, folder, resume=resume, device=device, tell=tell, begin=begin
         )
     return None if fitted is None else _finished(fitted, dataset, split, found, folder, record, device)
+
+
+def train_members(
+    dataset: Dataset,
+    split: Split,
+    configs: Sequence[TrainConfig],
+    out: str | Path,
+    *,
+    name: str,
+    flips: bool = False,
+    force: bool = False,
+    resume: bool = True,
+    device: str = "auto",
+    audit: Audit | None = None,
+    tell: Listener = silent,
+) -> TrainResult | None:
+    """Train several models on one split and make one of them: the mean of their probabilities.
+
+    Other parameters, results and errors are those of :func:`train`.
+
+    Parameters
+    ----------
+    configs : one for each member, such as one configuration with several seeds; families may differ.
+    out : members are trained in its folders ``member-0`` and so on; the whole becomes its ``package``, with calibration
+        and threshold of its own, from val.
+    name : of the whole.
+    flips : average over three mirrored views of an image besides.
+    """
+    folder = Path(out)
+    check_folder(folder)
+    found = audit or examine(dataset, split)
+    found.require(force=force)
+    settings = {
+        "name": name,
+        "family": FAMILY,
+        "flips": flips,
+        "resolution": configs[0].resolution if configs else None,
+        "members": [config.to_dict() for config in configs],
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    record = _record(settings, digest, dataset, split, found)
+    begin_folder(folder, record, resume=resume)
+    write_json(folder / SPLIT, json.loads(split.to_json()))
+    trained = [
+        train(
+            dataset,
+            split,
+            config,
+            folder / folder_of(number),
+            force=force,
+            resume=resume,
+            device=device,
+            audit=found,
+            tell=tell,
+        )
+        for number, config in enumerate(configs)
+    ]
+    members = tuple(result.package for result in trained if result is not None)
+    if len(members) < len(trained):
+        return None
+    spec = ensemble_spec(members, name=name, flips=flips)
+    facts = {"members": [{"name": config.name, "seed": config.seed, "digest": config.digest} for config in configs]}
+    fitted = Fitted(spec=spec, weights={}, history={}, facts=facts, members=members)
+    return _finished(fitted, dataset, split, found, folder, record, device)
+
+
+def _record(settings: Mapping[str, Any], digest: str, dataset: Dataset, split: Split, audit: Audit) -> dict[str, Any]:
+    """What ``config.json`` says of a training."""
+    sizes = {part: len(split.rows(dataset, part)) for part in PARTS}
+    return {
+        "config": settings,
+        "digest": digest,
+        "minescale": __version__,
+        "dataset": {"name": dataset.name, "licence": dataset.licence, "units": dataset.units},
+        "split": {"rule": split.rule, "settings": split.settings, **{p: n for p, n in sizes.items() if n}},
+        "audit": {"ok": audit.ok, "caveat": audit.caveat, "val": audit.val_sentence},
+    }
 
 
 def _refuse_of_networks(config: TrainConfig, device: str) -> None:

@@ -17,6 +17,7 @@ from minescale.labels.auditing.audit import Audit
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.new_folder import new_folder
 from minescale.labels.sets.split import PARTS, Split
+from minescale.models.ensemble import copy_members
 from minescale.models.package import ITEM, ModelPackage, load_package, write_package
 from minescale.models.predictor import load_predictor
 from minescale.models.spec import ModelSpec
@@ -62,12 +63,12 @@ def finish(
     parts = {part: split.of(dataset, part) for part in PARTS if len(split.rows(dataset, part))}
     if "val" not in parts:
         raise UsageError("the split has no val part", fix="another split: threshold and calibration need one")
-    parts = {part: _as_model_sees(samples, fitted.spec, config) for part, samples in parts.items()}
+    parts = {part: as_model_sees(samples, fitted.spec, config) for part, samples in parts.items()}
     with tempfile.TemporaryDirectory() as scratch:
         spec, watched = _decided(fitted, parts["val"], Path(scratch), device)
         # What the data may not, the weights may not: a licence of "none" stays "none".
         spec = spec.replace(licence=dataset.licence, training=_facts(spec, dataset, split, parts, audit))
-        draft = write_package(Path(scratch) / "decided", spec, fitted.weights or None, "draft", {})
+        draft = _written(Path(scratch) / "decided", fitted, spec)
         metrics: dict[str, Any] = {}
         for part in ("val", "test"):
             if part in parts:
@@ -86,11 +87,18 @@ def finish(
         metrics = plain(metrics)
         card = model_card(spec, metrics, audit, fitted.facts)
         with new_folder(out / PACKAGE, overwrite=True, marks=(ITEM,)) as folder:
-            write_package(folder, spec, fitted.weights or None, card, metrics)
+            _written(folder, fitted, spec, card, metrics)
     return load_package(out / PACKAGE)
 
 
-def _as_model_sees(part: Dataset, spec: ModelSpec, config: Mapping[str, Any]) -> Dataset:
+def _written(
+    folder: Path, fitted: Fitted, spec: ModelSpec, card: str = "draft", metrics: Mapping[str, Any] | None = None
+) -> ModelPackage:
+    copy_members(folder, fitted.members)
+    return write_package(folder, spec, fitted.weights or None, card, metrics or {})
+
+
+def as_model_sees(part: Dataset, spec: ModelSpec, config: Mapping[str, Any]) -> Dataset:
     """The part at the model's pixels, where it was taught on means of squares."""
     fine = config.get("resolution") or part.resolution_m
     if fine is None:
@@ -101,7 +109,7 @@ def _as_model_sees(part: Dataset, spec: ModelSpec, config: Mapping[str, Any]) ->
 def _decided(fitted: Fitted, val: Dataset, scratch: Path, device: str) -> tuple[ModelSpec, Scored]:
     """The specification with its calibration, and then its threshold, from val; and what the model says of val."""
     spec = fitted.spec.replace(calibration={}, threshold=0.5)
-    draft = write_package(scratch / "raw", spec, fitted.weights or None, "draft", {})
+    draft = _written(scratch / "raw", fitted, spec)
     raw = score_dataset(load_predictor(draft, device), val, keep_maps=True)
     spec = spec.replace(calibration=fit_calibration(raw))
     found = recalibrated(raw, spec.calibration)

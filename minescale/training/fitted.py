@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from minescale.models.package import ModelPackage
 from minescale.models.spec import ModelSpec
 
 
@@ -22,3 +23,5 @@ class Fitted:
     """By epoch, or along a regularisation path. JSON values."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Further findings for ``metrics/training.json``. JSON values."""
+    members: tuple[ModelPackage, ...] = ()
+    """Of an ensemble, whose package holds copies of them."""

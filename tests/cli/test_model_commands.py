@@ -207,6 +207,20 @@ def test_two_models_become_one(stages: tuple[ModelPackage, ModelPackage], tmp_pa
     assert not (tmp_path / "bad").exists()
 
 
+def test_several_models_become_their_mean(tmp_path: Path) -> None:
+    done = run("model", "average", "demo", "demo", "--name", "twice", "--flips", "--out", tmp_path / "mean", "--json")
+    assert done.exit_code == 0, done.stderr
+    made = load_package(tmp_path / "mean")
+    told = json.loads(done.stdout)
+    assert (told["digest"], told["members"]) == (made.digest, 2)
+    assert load_predictor(made, "cpu").spec.family == "ensemble"
+    assert made.spec.threshold == pytest.approx(load_package("demo").spec.threshold)
+    wrong = run("model", "average", "demo", "amw-patch-rgb", "--name", "bad", "--out", tmp_path / "bad")
+    assert wrong.exit_code == 2
+    assert "differ in channels" in wrong.stderr
+    assert not (tmp_path / "bad").exists()
+
+
 def test_an_image_is_looked_at_twice(
     stages: tuple[ModelPackage, ModelPackage], picture: tuple[Path, Path], tmp_path: Path
 ) -> None:

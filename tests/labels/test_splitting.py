@@ -231,6 +231,29 @@ def test_folds_are_disjoint_and_cover_the_set() -> None:
         kfold(make({"site": ["a", "a", "b"]}), "site", 5)
 
 
+def test_folds_with_a_test_decide_on_the_fold_after_it() -> None:
+    dataset = _scattered()
+    folds = kfold(dataset, "site", 5, test=True)
+    tests, vals = ([set(fold.rows(dataset, part).tolist()) for fold in folds] for part in ("test", "val"))
+    assert sorted(i for part in tests for i in part) == list(range(200))
+    assert vals == [*tests[1:], tests[0]]
+    for fold in folds:
+        assert _parts_of(dataset, fold, "site").max() == 1
+        assert len(fold.parts) == 200
+    with pytest.raises(UsageError, match="folds"):
+        kfold(dataset, "site", 2, test=True)
+
+
+def test_folds_are_as_far_apart_as_asked_for() -> None:
+    line = make(
+        {"site": [str(i) for i in range(12)], "lon": [0.001 * (i // 2) + (i % 2) for i in range(12)], "lat": 0.0}
+    )
+    together = kfold(line, "site", 2, apart_m=1000.0)
+    assert together[0].settings["apart_m"] == 1000.0
+    halves = {frozenset(fold.rows(line, "val").tolist()) for fold in together}
+    assert halves == {frozenset(range(0, 12, 2)), frozenset(range(1, 12, 2))}
+
+
 @pytest.mark.parametrize("fractions", [(0.6, 0.4), (0.5, 0.2, 0.2), (1.2, -0.1, -0.1)])
 def test_fractions_that_cannot_be(fractions: tuple[float, ...]) -> None:
     with pytest.raises(UsageError, match="add up to 1"):

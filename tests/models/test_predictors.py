@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,25 +211,52 @@ def test_unet_receptive_radius_is_exact() -> None:
     """Against gradients: no input pixel further away matters, and one at that distance does."""
     import torch
 
-    from minescale.models.unet import build_unet, default_halo, receptive_radius
+    from minescale.models.unet import build_unet, default_halo, receptive_radius, stride_of
 
-    for depth in (2, 3):
+    for depth, fold in ((2, 2), (3, 2), (2, 4)):
         torch.manual_seed(0)
-        network = build_unet(2, 2, 8, depth).eval()
+        network = build_unet(2, 2, 8, depth, fold).eval()
         for module in network.modules():
             if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
                 torch.nn.init.uniform_(module.weight, 0.01, 0.02)  # no cancellation, no dead units
-        n, farthest = 16 * 2**depth, 0
+        stride = stride_of(depth, fold)
+        n, farthest = 16 * stride, 0
         for _ in range(2):  # max-pooling hides a different pixel each time
             x = torch.rand(1, 2, n, n, requires_grad=True)
             y = network(x)
-            for position in range(2**depth):
+            for position in range(stride):
                 centre = n // 2 + position
                 (gradient,) = torch.autograd.grad(y[0, 0, centre, centre], x, retain_graph=True)
                 farthest = max(farthest, int((gradient.abs().sum((0, 1)).nonzero() - centre).abs().max()))
-        assert farthest == receptive_radius(depth)
-        assert default_halo(depth) >= farthest
-        assert default_halo(depth) % 8 == 0
+        assert farthest == receptive_radius(depth, fold)
+        assert default_halo(depth, fold) >= farthest
+        assert default_halo(depth, fold) % 8 == 0
+
+
+@pytest.mark.parametrize(("depth", "fold"), [(4, 2), (3, 4)])
+def test_unet_takes_edges_that_are_no_multiple_of_its_stride(tmp_path: Path, depth: int, fold: int) -> None:
+    """A deep one once failed on tiles whose edge is a multiple of 8 and not of 16."""
+    from minescale.models.network import state_arrays
+    from minescale.models.unet import build_unet, default_halo, stride_of
+
+    halo = default_halo(depth, fold)
+    spec = unet_spec(hyperparameters={"width": 8, "depth": depth, "fold": fold}, halo=halo, patch=2 * halo + 64)
+    arrays = state_arrays(build_unet(len(spec.bands), len(spec.classes), 8, depth, fold))
+    predictor = load_predictor(write_package(tmp_path / "deep", spec, arrays, "card", {}), "cpu")
+    batch = np.random.default_rng(0).uniform(0.05, 0.4, (1, len(spec.bands), 72, 40)).astype(np.float32)
+    found = predictor.predict(batch)
+    assert found.shape == (1, len(spec.classes), 72, 40)
+    stride = stride_of(depth, fold)
+    padded = np.pad(batch, [(0, 0), (0, 0), (0, -72 % stride), (0, -40 % stride)])
+    np.testing.assert_array_equal(found, predictor.predict(padded)[:, :, :72, :40])
+
+
+@pytest.mark.parametrize(("depth", "fold"), [(3, 3), (5, 4)])
+def test_unet_refuses_folds_that_it_does_not_have(depth: int, fold: int) -> None:
+    from minescale.models.unet import build_unet
+
+    with pytest.raises(ModelError, match="fold"):
+        build_unet(3, 2, 8, depth, fold)
 
 
 @pytest.mark.parametrize("log", [False, True])

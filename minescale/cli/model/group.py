@@ -9,6 +9,7 @@ import click
 from minescale.cli.group import LazyGroup
 
 COMMANDS: Mapping[str, str] = {
+    "average": "minescale.cli.model.average:average",
     "band-math": "minescale.cli.model.band_math:band_math",
     "detect": "minescale.cli.model.detect:detect",
     "export": "minescale.cli.model.export:export",

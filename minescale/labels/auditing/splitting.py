@@ -90,25 +90,52 @@ def split_by(
     return Split(parts=parts, rule=_rule(by), settings=settings)
 
 
-def kfold(dataset: Dataset, by: str, k: int = 5, *, seed: int = 0, block_km: float = BLOCK_KM) -> tuple[Split, ...]:
-    """``k`` splits into train and val whose vals are disjoint and together the whole set; groups as in `split_by`.
+def kfold(
+    dataset: Dataset,
+    by: str,
+    k: int = 5,
+    *,
+    seed: int = 0,
+    block_km: float = BLOCK_KM,
+    apart_m: float = 0.0,
+    test: bool = False,
+) -> tuple[Split, ...]:
+    """``k`` splits whose held-out parts are disjoint and together the whole set; groups as in `split_by`.
+
+    Parameters
+    ----------
+    test : False: a split holds train and val, val held out. True: test is held out, and the fold after it is val, so
+        that what is decided on val is decided without the samples that it is judged on.
 
     Raises
     ------
     UsageError
-        for fewer than 2 folds, or fewer groups than folds.
+        for fewer than 2 folds (3 with a test), or fewer groups than folds.
     """
-    if k < 2:
-        raise UsageError("number of folds", got=k, expected="2 or more")
-    groups = group_numbers(dataset, by, block_km)
+    least = 3 if test else 2
+    if k < least:
+        raise UsageError("number of folds", got=k, expected=f"{least} or more")
+    groups = group_numbers(dataset, by, block_km, apart_m)
     fold = deal(groups, [1 / k] * k, np.random.default_rng(seed))
     ids = [str(i) for i in dataset.samples["id"]]
     mode = "seen" if by == "image" else "unseen"
+    settings: dict[str, Any] = {"folds": k, "seed": seed, "val_mode": mode}
+    if by == "block":
+        settings["block_km"] = block_km
+    if apart_m:
+        settings["apart_m"] = apart_m
+
+    def part(turn: int) -> str:
+        """Of the fold ``turn`` after the one that is held out."""
+        if turn == 0:
+            return "test" if test else "val"
+        return "val" if test and turn == 1 else "train"
+
     return tuple(
         Split(
-            parts={name: "val" if f == number else "train" for name, f in zip(ids, fold.tolist(), strict=True)},
+            parts={name: part((f - number) % k) for name, f in zip(ids, fold.tolist(), strict=True)},
             rule=_rule(by),
-            settings={"fold": number, "folds": k, "seed": seed, "val_mode": mode},
+            settings={"fold": number, **settings},
         )
         for number in range(k)
     )

@@ -1,0 +1,229 @@
+"""Several models of the same bands and classes as one: the mean of their probabilities.
+
+Members may be of different families. Each is a package in a folder of its own, run as it would be alone, its
+calibration included. If asked for, the mean is over mirrored views of the image as well.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minescale.errors import ModelError, UsageError
+from minescale.models.package import ModelPackage, load_package, write_package
+from minescale.models.predictor import ChipPredictor, Predictor, find_family, load_predictor
+from minescale.models.recalibration import recalibrate
+from minescale.models.spec import HALO_STEP, ModelSpec, nearest
+
+FAMILY = "ensemble"
+_OPTIONS = ("members", "flips", "bytes_per_pixel")
+_ALIKE = ("channels", "classes", "target", "task", "chip", "dates", "resolution")
+"""What members agree in."""
+
+
+class EnsemblePredictor:
+    """Mean of the members' probabilities. As thread-safe as they are."""
+
+    def __init__(self, package: ModelPackage, device: str) -> None:
+        spec = package.spec
+        for key in spec.hyperparameters:
+            if key not in _OPTIONS:
+                raise ModelError(f"model {spec.name}: unknown hyperparameter", got=key, expected=nearest(key, _OPTIONS))
+        members = []
+        for number, digest in enumerate(spec.hyperparameters.get("members", ())):
+            loaded = load_package(package.path / folder_of(number))
+            if loaded.digest != digest:
+                raise ModelError(
+                    f"member {number} of {spec.name} is another than it was made with",
+                    got=loaded.digest[:16],
+                    expected=str(digest)[:16],
+                    fix="minescale model average, to make the package again",
+                )
+            members.append(load_predictor(loaded, device))
+        if not members:
+            raise ModelError(f"model {spec.name} has no members", expected="digests of one or more packages")
+        self._spec = spec
+        self._members: tuple[Predictor, ...] = tuple(members)
+        self._flips = bool(spec.hyperparameters.get("flips", False))
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._spec
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See :class:`minescale.models.predictor.Predictor`."""
+        return self._mean(batch, lambda member, view: member.predict(view))
+
+    def classify(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of whole chips, float32 (n, class), from reflectance (n, channel, y, x).
+
+        Raises
+        ------
+        UsageError
+            for members that were taught pixels.
+        """
+        return self._mean(batch, _classified)
+
+    def _mean(
+        self, batch: NDArray[np.float32], run: Callable[[Predictor, NDArray[np.float32]], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        total: NDArray[np.float32] | None = None
+        count = 0
+        for view, back in self._views(batch):
+            for member in self._members:
+                spec = member.spec
+                # A model of single pixels leaves the cut at the specification's limit to its caller.
+                cut = np.minimum(view, np.float32(spec.clip)) if spec.pixelwise and spec.clip else view
+                scores = _calibrated(run(member, cut), spec)
+                scores = back(scores) if scores.ndim == 4 else scores
+                total = scores.copy() if total is None else np.add(total, scores, out=total)
+                count += 1
+        assert total is not None  # noqa: S101  (one member at least)
+        return np.divide(total, np.float32(count), out=total)
+
+    def _views(
+        self, batch: NDArray[np.float32]
+    ) -> Iterator[tuple[NDArray[np.float32], Callable[[NDArray[np.float32]], NDArray[np.float32]]]]:
+        """The batch mirrored, and how to mirror scores back. Quarter turns are left out: they change its shape."""
+        for rows in (1, -1) if self._flips else (1,):
+            for cols in (1, -1) if self._flips else (1,):
+
+                def mirrored(array: NDArray[np.float32], rows: int = rows, cols: int = cols) -> NDArray[np.float32]:
+                    return np.ascontiguousarray(array[..., ::rows, ::cols])
+
+                yield mirrored(batch), mirrored
+
+
+def write_ensemble(
+    folder: str | Path,
+    members: Sequence[ModelPackage],
+    *,
+    name: str,
+    flips: bool = False,
+    version: str = "1.0.0",
+) -> ModelPackage:
+    """A package whose score is the mean of its members', with copies of them.
+
+    Its threshold is the mean of theirs.
+
+    Parameters
+    ----------
+    flips : average over the image, its two mirror images and its half turn as well: four times the work.
+
+    Raises
+    ------
+    ModelError
+        for no members, or some that differ in what they take or give.
+    """
+    spec = ensemble_spec(members, name=name, flips=flips, version=version)
+    copy_members(folder, members)
+    facts = {"names": [member.spec.name for member in members], **spec.hyperparameters}
+    return write_package(Path(folder), spec, None, _card(spec, members), {"members": facts})
+
+
+def ensemble_spec(
+    members: Sequence[ModelPackage], *, name: str, flips: bool = False, version: str = "1.0.0"
+) -> ModelSpec:
+    """The specification of an ensemble; parameters and errors as of :func:`write_ensemble`."""
+    if not members:
+        raise ModelError(f"ensemble {name} has no members", expected="one package or more")
+    specs = [member.spec for member in members]
+    first = specs[0]
+    for other in specs[1:]:
+        for key in _ALIKE:
+            if getattr(other, key) != getattr(first, key):
+                raise ModelError(
+                    f"members of ensemble {name} differ in {key}",
+                    got=f"{getattr(first, key)} of {first.name}, {getattr(other, key)} of {other.name}",
+                    expected="the same",
+                )
+    windowed = [spec for spec in specs if not spec.pixelwise]
+    halo = max(spec.halo for spec in specs)
+    inner = max((spec.patch - 2 * spec.halo for spec in windowed), default=0)
+    named = [set(spec.sensors) for spec in specs if spec.sensors]
+    sensors = tuple(sorted(set.intersection(*named))) if named else ()
+    if named and not sensors:
+        raise ModelError(
+            f"members of ensemble {name} share no sensor",
+            got=" and ".join(", ".join(spec.sensors) for spec in specs if spec.sensors),
+            expected="one sensor or more that all take",
+        )
+    licences = {spec.licence for spec in specs}
+    taught = first.training if all(spec.training == first.training for spec in specs) else {}
+    return first.replace(
+        name=name,
+        version=version,
+        family=FAMILY,
+        resolutions=(max(spec.resolutions[0] for spec in specs), min(spec.resolutions[1] for spec in specs)),
+        threshold=float(np.mean([spec.threshold for spec in specs])),
+        keep_threshold=None,
+        expected_survivors=None,
+        patch=max(inner + 2 * halo, 2 * halo + HALO_STEP) if windowed else 1,
+        halo=halo,
+        mean=None,
+        std=None,
+        clip=None,
+        calibration={},
+        sensors=sensors,
+        hyperparameters={
+            "members": [member.digest for member in members],
+            "flips": flips,
+            "bytes_per_pixel": max(find_family(spec.family).bytes_per_pixel(spec) for spec in specs),
+        },
+        # Who may not pass on one member may not pass on the whole.
+        licence="none" if "none" in licences else first.licence if len(licences) == 1 else "other",
+        training=taught,
+        description=f"Mean of {len(specs)} models: {', '.join(dict.fromkeys(spec.name for spec in specs))}.",
+    )
+
+
+def copy_members(folder: str | Path, members: Sequence[ModelPackage]) -> None:
+    """Put copies of the members where an ensemble's package looks for them."""
+    for number, member in enumerate(members):
+        shutil.copytree(member.path, Path(folder) / folder_of(number))
+
+
+def folder_of(number: int) -> str:
+    """Name of a member's folder in the package."""
+    return f"member-{number}"
+
+
+def _classified(member: Predictor, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    if member.spec.task != "chips" or not isinstance(member, ChipPredictor):
+        raise UsageError(f"model {member.spec.name} scores pixels, not chips", fix="predict")
+    return member.classify(batch)
+
+
+def _calibrated(scores: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
+    """Probabilities (n, class, ...) with the target's corrected, the others scaled so that the sum stays 1."""
+    if not spec.calibration:
+        return scores
+    target = spec.target_index
+    before = scores[:, target]
+    after = recalibrate(before, spec.calibration)
+    rest = 1 - before
+    factor: NDArray[Any] = np.divide(1 - after, rest, out=np.zeros_like(rest), where=rest > 0)
+    out = scores * factor[:, np.newaxis]
+    out[:, target] = after
+    if len(spec.classes) == 2:
+        out[:, 1 - target] = 1 - after
+    return out
+
+
+def _card(spec: ModelSpec, members: Sequence[ModelPackage]) -> str:
+    names = "\n".join(f"- `{m.spec.name}` {m.spec.version}, {m.spec.family}, licence {m.spec.licence}" for m in members)
+    views = " over the image and its three mirrored views" if spec.hyperparameters["flips"] else ""
+    return f"""# {spec.name}
+
+The mean of the probabilities of {len(members)} models{views}:
+
+{names}
+
+Data, scores and limits are those of the members' cards (`{folder_of(0)}/` and so on). The mean's own scores are in
+`metrics/` where they were measured.
+"""

@@ -1,0 +1,39 @@
+"""Cross-validate the segmenter of tailings ponds by groups of ponds, mirrored views and several seeds averaged."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from minescale.labels.auditing.splitting import kfold
+from minescale.labels.formats.registry import open_dataset
+from minescale.training.config import load_config
+from minescale.training.crossval import cross_validate
+from minescale.training.progress import shown
+
+APART_M = 6400.0
+"""Chips are 4.5 km wide: groups nearer than this share ground and stay together."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="folder of the published chips")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.yaml"))
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    args = parser.parse_args()
+    dataset, config = open_dataset(args.data), load_config(args.config)
+    splits = kfold(dataset, "site", args.folds, apart_m=APART_M, test=True)
+    configs = [config.replace({"seed": seed}) for seed in args.seeds]
+    with shown("plain") as tell:
+        found = cross_validate(dataset, splits, configs, args.out, flips=True, tell=tell)
+    sys.stdout.write(
+        json.dumps({part: found.figures[part] for part in ("pooled", "median", "caveats")}, indent=1) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

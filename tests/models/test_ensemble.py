@@ -1,0 +1,161 @@
+"""Several models as one: the mean of what its members say, whatever they are, and the same after a look at disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model_specs import SIX, pixel_spec, pixel_weights, unet_spec
+
+from minescale.errors import ModelError, UsageError
+from minescale.models.ensemble import write_ensemble
+from minescale.models.package import CARD, ITEM, ModelPackage, load_package, write_package
+from minescale.models.predictor import find_family, load_predictor
+from minescale.models.recalibration import recalibrate
+from minescale.models.spec import ModelSpec, trained_range
+from minescale.models.windows import peak_bytes, predict_tile
+
+_WARM = {"method": "temperature", "temperature": 3.0}
+
+
+def _unet(folder: Path, seed: int = 0, **changes: object) -> ModelPackage:
+    import torch
+
+    from minescale.models.network import build_network, state_arrays
+
+    spec = unet_spec(**changes)
+    torch.manual_seed(seed)
+    network = build_network(spec)
+    with torch.no_grad():
+        for _ in range(5):
+            network(torch.randn(2, len(spec.channels), 64, 64))
+    return write_package(folder, spec, state_arrays(network), "card", {})
+
+
+def _pixel(folder: Path, seed: int, **changes: object) -> ModelPackage:
+    spec = pixel_spec(resolution=10.0, resolutions=trained_range(10.0), **changes)
+    return write_package(folder, spec, pixel_weights(seed=seed), "card", {})
+
+
+def _chips(folder: Path, seed: int) -> ModelPackage:
+    return _unet(folder, seed, family="patchcnn", task="chips", chip=16, hyperparameters={"width": 8}, halo=48)
+
+
+def _image(rows: int = 64, cols: int = 96) -> np.ndarray:
+    return np.random.default_rng(1).uniform(0.01, 0.5, (2, len(SIX), rows, cols)).astype(np.float32)
+
+
+def test_it_says_the_mean_of_what_its_members_say(tmp_path: Path) -> None:
+    members = [_unet(tmp_path / "a", 0), _pixel(tmp_path / "b", 3, clip=0.3)]
+    found = write_ensemble(tmp_path / "both", members, name="both")
+    batch = _image()
+    network, pixels = (load_predictor(member, "cpu") for member in members)
+    expected = (network.predict(batch) + pixels.predict(np.minimum(batch, np.float32(0.3)))) / 2
+    np.testing.assert_allclose(load_predictor(found, "cpu").predict(batch), expected, atol=1e-6)
+    assert found.spec.threshold == np.mean([member.spec.threshold for member in members])
+    assert not found.spec.pixelwise
+    assert found.spec.halo == members[0].spec.halo
+
+
+def test_members_are_corrected_before_they_are_averaged(tmp_path: Path) -> None:
+    members = [_unet(tmp_path / "a", 0, calibration=_WARM), _unet(tmp_path / "b", 1)]
+    batch = _image()
+    first, second = (load_predictor(member, "cpu").predict(batch) for member in members)
+    found = load_predictor(write_ensemble(tmp_path / "both", members, name="both"), "cpu").predict(batch)
+    np.testing.assert_allclose(found[:, 1], (recalibrate(first[:, 1], _WARM) + second[:, 1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+
+
+def test_three_classes_still_add_up_to_one(tmp_path: Path) -> None:
+    classes = {"classes": ("background", "cloud", "mine"), "calibration": _WARM}
+    members = [_unet(tmp_path / "a", 0, **classes)]
+    found = load_predictor(write_ensemble(tmp_path / "one", members, name="one"), "cpu").predict(_image())
+    plain = load_predictor(members[0], "cpu").predict(_image())
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(found[:, 0] / found[:, 1], plain[:, 0] / plain[:, 1], rtol=1e-3)
+
+
+def test_flips_make_the_map_of_a_mirrored_image_the_mirrored_map(tmp_path: Path) -> None:
+    found = load_predictor(write_ensemble(tmp_path / "f", [_unet(tmp_path / "a")], name="mirrored", flips=True), "cpu")
+    batch = _image()
+    score = found.predict(batch)
+    np.testing.assert_allclose(found.predict(batch[:, :, ::-1, ::-1])[:, :, ::-1, ::-1], score, atol=1e-5)
+    np.testing.assert_allclose(found.predict(batch[..., ::-1])[..., ::-1], score, atol=1e-5)
+    alone = load_predictor(load_package(tmp_path / "a"), "cpu").predict(batch)
+    assert np.abs(score - alone).max() > 1e-3
+
+
+def test_chips_are_averaged_as_chips(tmp_path: Path) -> None:
+    members = [_chips(tmp_path / name, seed) for seed, name in enumerate("ab")]
+    found = load_predictor(write_ensemble(tmp_path / "both", members, name="both"), "cpu")
+    batch = _image(16, 16)
+    each = [load_predictor(member, "cpu").classify(batch) for member in members]  # type: ignore[attr-defined]
+    np.testing.assert_allclose(found.classify(batch), np.mean(each, axis=0), atol=1e-6)  # type: ignore[attr-defined]
+    of_pixels = load_predictor(write_ensemble(tmp_path / "p", [_unet(tmp_path / "c")], name="pixels"), "cpu")
+    with pytest.raises(UsageError, match="scores pixels"):
+        of_pixels.classify(batch)  # type: ignore[attr-defined]
+
+
+def test_one_of_single_pixels_alone_needs_no_windows(tmp_path: Path) -> None:
+    members = [_pixel(tmp_path / name, seed) for seed, name in enumerate("ab")]
+    found = write_ensemble(tmp_path / "both", members, name="both")
+    assert found.spec.pixelwise
+    composite = np.rint(_image()[0] * 1e4).astype(np.uint16)
+    expected = np.mean([predict_tile(load_predictor(member, "cpu"), composite, 0) for member in members], axis=0)
+    np.testing.assert_allclose(predict_tile(load_predictor(found, "cpu"), composite, 0), expected, atol=1e-6)
+
+
+def test_it_is_priced_by_its_largest_member(tmp_path: Path) -> None:
+    members = [_unet(tmp_path / "a"), _pixel(tmp_path / "b", 1)]
+    spec = write_ensemble(tmp_path / "both", members, name="both").spec
+    assert find_family("ensemble").bytes_per_pixel(spec) > find_family("unet").bytes_per_pixel(members[0].spec)
+    assert peak_bytes(spec, 512, spec.halo) > peak_bytes(members[0].spec, 512, spec.halo)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"bands": SIX[:3], "mean": (0.1,) * 3, "std": (0.1,) * 3}, "channels"),
+        ({"classes": ("mine", "background")}, "classes"),
+        ({"resolution": 20.0, "resolutions": trained_range(20.0)}, "resolution"),
+    ],
+)
+def test_members_that_differ_are_refused(tmp_path: Path, changes: dict[str, object], what: str) -> None:
+    members = [_unet(tmp_path / "a"), _unet(tmp_path / "b", **changes)]
+    with pytest.raises(ModelError, match=f"differ in {what}"):
+        write_ensemble(tmp_path / "both", members, name="both")
+
+
+def test_what_is_no_ensemble_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no members"):
+        write_ensemble(tmp_path / "none", [], name="none")
+    sensors = [
+        _unet(tmp_path / name, sensors=(sensor,)) for name, sensor in (("a", "sentinel-2-l2a"), ("b", "landsat-c2-l2"))
+    ]
+    with pytest.raises(ModelError, match="share no sensor"):
+        write_ensemble(tmp_path / "both", sensors, name="both")
+
+
+def test_licences_are_those_that_all_members_grant(tmp_path: Path) -> None:
+    def joined(*licences: str) -> ModelSpec:
+        folder = tmp_path / "-".join(licences)
+        members = [_unet(folder / str(i), licence=licence) for i, licence in enumerate(licences)]
+        return write_ensemble(folder / "whole", members, name="whole").spec
+
+    assert joined("MIT", "MIT").licence == "MIT"
+    assert joined("MIT", "none").licence == "none"
+    assert joined("MIT", "Apache-2.0").licence == "other"
+
+
+def test_a_member_that_was_exchanged_is_noticed(tmp_path: Path) -> None:
+    found = write_ensemble(tmp_path / "both", [_unet(tmp_path / "a")], name="both")
+    assert load_package(found.path).digest == found.digest
+    item = found.path / "member-0" / ITEM
+    text = json.loads(item.read_text())
+    text["properties"]["description"] = "another"
+    item.write_text(json.dumps(text))
+    with pytest.raises(ModelError, match="another than it was made with"):
+        load_predictor(load_package(found.path), "cpu")
+    assert "tiny-unet" in (found.path / CARD).read_text()
