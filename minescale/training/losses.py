@@ -135,9 +135,10 @@ def _overlap_loss(logits: Tensor, truth: Tensor, loss: Loss, alpha: float, beta:
 def _overlap(logits: Tensor, truth: Tensor, target: int) -> tuple[Tensor, Tensor, Tensor]:
     """Soft counts (class,): of the target alone where there are two classes."""
     p = torch.softmax(logits, dim=1)
-    wanted = F.one_hot(truth, logits.shape[1]).to(p.dtype)
     if logits.shape[1] == 2:
-        p, wanted = p[:, target : target + 1], wanted[:, target : target + 1]
+        p, wanted = p[:, target : target + 1], (truth == target).to(p.dtype)[:, None]
+    else:
+        wanted = F.one_hot(truth, logits.shape[1]).to(p.dtype)
     tp = (p * wanted).sum(dim=0)
     return tp, p.sum(dim=0) - tp, wanted.sum(dim=0) - tp
 
