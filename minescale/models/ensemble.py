@@ -21,7 +21,7 @@ from minescale.models.recalibration import recalibrate
 from minescale.models.spec import HALO_STEP, ModelSpec, nearest
 
 FAMILY = "ensemble"
-_OPTIONS = ("members", "flips", "bytes_per_pixel")
+_OPTIONS = ("members", "flips", "bytes_per_pixel", "step")
 _ALIKE = ("channels", "classes", "target", "task", "chip", "dates", "resolution")
 """What members agree in."""
 
@@ -174,6 +174,8 @@ def ensemble_spec(
             "members": [member.digest for member in members],
             "flips": flips,
             "bytes_per_pixel": max(find_family(spec.family).bytes_per_pixel(spec) for spec in specs),
+            # Strides are powers of two: the widest fits all.
+            "step": max(find_family(spec.family).step(spec) for spec in specs),
         },
         # Who may not pass on one member may not pass on the whole.
         licence="none" if "none" in licences else first.licence if len(licences) == 1 else "other",

@@ -93,7 +93,8 @@ def _unet_bytes(spec: ModelSpec) -> int:
 
 
 def _unet_step(spec: ModelSpec) -> int:
-    return max(HALO_STEP, 1 << int(spec.hyperparameters.get("depth", 3)))
+    options = spec.hyperparameters
+    return max(HALO_STEP, int(options.get("fold", 2)) << (int(options.get("depth", 3)) - 1))
 
 
 def _index_bytes(spec: ModelSpec) -> int:
@@ -142,6 +143,10 @@ def _ensemble_bytes(spec: ModelSpec) -> int:
     return int(member) + 4 * (len(spec.channels) + 4 * len(spec.classes))
 
 
+def _ensemble_step(spec: ModelSpec) -> int:
+    return int(spec.hyperparameters.get("step", HALO_STEP))
+
+
 def _sam_bytes(spec: ModelSpec) -> int:
     # Attention over all tokens, with its bias, of every head; or the widened features of a layer.
     options = spec.hyperparameters
@@ -165,6 +170,7 @@ _FAMILIES: dict[str, Family] = {
         bytes_per_pixel=_ensemble_bytes,
         engines=True,
         together=True,
+        step=_ensemble_step,
     ),
     "index": Family(factory="minescale.models.index:IndexPredictor", bytes_per_pixel=_index_bytes, torch=False),
     "pixel": Family(factory="minescale.models.pixel:PixelPredictor", bytes_per_pixel=_pixel_bytes, torch=False),

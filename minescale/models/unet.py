@@ -163,7 +163,6 @@ class UNetPredictor:
         network = from_spec(spec)
         load_weights(network, spec, package.weights())
         self._spec = spec
-        self._stride = 1 << int(options_of(spec)["depth"])
         self._device = torch.device(device)
         self._net = fold_norms(network.eval()).to(self._device)
         channels_last(self._net)

@@ -15,8 +15,10 @@ import pytest
 from model_specs import unet_spec
 
 from minescale.errors import ModelError
+from minescale.models.ensemble import write_ensemble
 from minescale.models.package import ModelPackage, load_package
 from minescale.models.predictor import Predictor, load_predictor
+from minescale.models.unet import default_halo
 from minescale.models.windows import peak_bytes, predict_classes, predict_tile
 
 Packages = Callable[..., ModelPackage]
@@ -55,6 +57,23 @@ def test_a_deeper_unet_tiled_equals_untiled(
     got = tiled(load_predictor(unet_package(patch=patch, **deep), "cpu"), image, size, 96)
     assert expected.std() > 0.05
     np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
+
+
+def test_a_unet_that_folds_by_four_and_a_mean_with_one_tile_alike(
+    unet_package: Packages, landscape: np.ndarray, tmp_path: Path
+) -> None:
+    """Strides of 16 pixels, by folding and as those of a member."""
+    folded = {"hyperparameters": {"width": 4, "depth": 3, "fold": 4}, "halo": default_halo(3, 4)}
+    image = landscape[:, :504, :392]
+
+    def packages(patch: int) -> list[ModelPackage]:
+        alone, shallow = unet_package(patch=patch, **folded), unet_package(patch=patch)
+        return [alone, write_ensemble(tmp_path / f"mean-{patch}", [shallow, alone], name="mean")]
+
+    for whole, cut in zip(packages(1200), packages(312), strict=True):
+        halo = whole.spec.halo
+        expected = tiled(load_predictor(whole, "cpu"), image, 1024, halo)
+        np.testing.assert_allclose(tiled(load_predictor(cut, "cpu"), image, 256, halo), expected, atol=1e-4, rtol=0)
 
 
 def test_a_unet_takes_images_of_any_edges(unet_package: Packages, landscape: np.ndarray) -> None:
@@ -163,6 +182,7 @@ import json, pathlib, sys
 import numpy as np
 from minescale.models.package import load_package
 from minescale.models.predictor import load_predictor
+from minescale.models.unet import default_halo
 from minescale.models.windows import peak_bytes, predict_classes, predict_tile
 import torch
 torch.set_num_threads(1)
