@@ -85,11 +85,11 @@ class Family:
 
 
 def _unet_bytes(spec: ModelSpec) -> int:
-    # Scaled input and its folded copy, features at half the resolution (input, output, joined, workspace), scores.
-    # Folded by 4 there is a quarter of the features.
+    # Scaled input and its folded copy, features at half the resolution (input, output, joined, workspace, and half as
+    # much again that huge pages waste), scores. Folded by 4 there is a quarter of the features.
     width = int(spec.hyperparameters.get("width", 16))
     copies = 5 if spec.hyperparameters.get("logarithm") else 4
-    return 4 * (copies * len(spec.channels) + 2 * width + 6 * len(spec.classes))
+    return 4 * (copies * len(spec.channels) + 3 * width + 6 * len(spec.classes))
 
 
 def _unet_step(spec: ModelSpec) -> int:
