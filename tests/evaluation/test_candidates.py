@@ -57,6 +57,7 @@ def test_candidates_are_a_table_with_outlines(found: Candidates) -> None:
 
 
 def test_recall_of_both_is_the_product(found: Candidates) -> None:
+    """F25: what stage one misses no classifier finds, so its recall is told apart."""
     truth = np.zeros(PLACE.shape, bool)
     for where in (PIT, FIELD, HIDDEN):
         truth[where] = True

@@ -56,6 +56,7 @@ def test_squared_path_is_the_independent_solution(table, l1_ratio: float) -> Non
 
 
 def test_lasso_path_is_scikit_learns(table) -> None:
+    """F11: the penalty is in the objective, not in the prediction."""
     from sklearn.linear_model import Lasso, lasso_path
 
     x, y, _, _ = table

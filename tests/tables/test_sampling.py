@@ -21,6 +21,7 @@ from minescale.training.tables.table import sample_table
 
 
 def test_twelve_bands_have_sixty_six_pairs_none_twice() -> None:
+    """F10: (144 - 12) / 2 inputs, not 144 - 12 / 2."""
     names = feature_names(("pairs",), spec_of(TWELVE))
     kept, equal = distinct(names, spec_of(TWELVE))
     assert len(names) == len(kept) == 66
