@@ -69,9 +69,26 @@ def connect(config: EngineConfig) -> Iterator[Any]:
             cluster = LocalCluster(
                 threads_per_worker=1, dashboard_address=":0", silence_logs=logging.ERROR, **_local_options(config)
             )
-            yield stack.enter_context(Client(stack.enter_context(cluster)))
-            return
-        yield stack.enter_context(_remote(Client, config.cluster))
+            client = stack.enter_context(Client(stack.enter_context(cluster)))
+        else:
+            client = stack.enter_context(_remote(Client, config.cluster))
+        try:
+            yield client
+        except KeyboardInterrupt:
+            _hush(stack)
+            raise
+
+
+def _hush(stack: contextlib.ExitStack) -> None:
+    """Keep what loses its connection while an interrupted cluster is closed out of the log."""
+    for name in ("distributed", "tornado.application"):
+        logger = logging.getLogger(name)
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
+        # Closing waits for it: the level is put back once all is closed.
+        closing = stack.pop_all()
+        stack.callback(logger.setLevel, level)
+        stack.push(closing)
 
 
 def _local_options(config: EngineConfig) -> dict[str, Any]:

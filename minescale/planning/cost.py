@@ -282,11 +282,7 @@ def count_blocks(
     down, across = np.clip(y1 - y0, 0, None), np.clip(x1 - x0, 0, None)
     # GDAL reads overviews, block by block.
     ends = (down > 0) & (np.ceil(end) == y1) & (like.factor == 1)
-    # The last blocks of a file hold but the rows that are left, and take no more bytes than those.
-    begin = np.ceil(end) - 1
-    held = np.clip(rows / like.block[0] - begin, tiny, 1.0)
-    part = np.minimum((end - begin) / held, 1.0)
-    return down * across, np.where(ends, 1 - share_read(part), 0.0) * across
+    return down * across, np.where(ends, 1 - share_read(end - np.ceil(end) + 1), 0.0) * across
 
 
 def _project_boxes(

@@ -190,6 +190,7 @@ def test_many_scenes_take_little_more_memory_than_few(tmp_path: Path) -> None:
         result = api.run(plan, tmp_path / f"out-{dates}")
         peaks[dates] = result.report.peak_rss
         assert peaks[dates] <= explained.memory.total < 3 * peaks[dates]
-        assert explained.cost.bytes == pytest.approx(result.report.bytes_read, rel=0.2)
+        # Files of 552 px: a third of their blocks are cut at the edge, and are priced as their heads would be.
+        assert explained.cost.bytes == pytest.approx(result.report.bytes_read, rel=0.3)
     assert most_pixels(60, 1) < 1024 * 1024, "else one piece holds the stack, and this drill asks nothing"
     assert peaks[60] - peaks[12] < 1.5 * rooms.BUDGET, "rooms, bits, and images open: not whole stacks and states"
