@@ -45,8 +45,9 @@ OFTEN = 0.25
 SMALL_SHARE = 0.1
 """Forced shares up to this one run without an audit as well."""
 SWEEP_PX = 8192
-TRIM = 0.01
-"""Degrees left out at the east and south, where the region reaches into further coarse tiles."""
+TRIM, MARGIN = 0.01, 0.006
+"""Degrees left out at the east and south, where the region reaches into further coarse tiles, and at the west and
+north, where the first tiles of a model with a halo begin that much inside a block: the area is whole coarse tiles."""
 AUDIT = {"pyramid.audit_min": 1}
 """For the regions of 81 tiles: the default of 4 audits would be 5 %, as many as a few survivors; of a country they are
 nothing."""
@@ -340,7 +341,10 @@ def main() -> None:
             rounds = args.rounds if name == "index" else args.unet_rounds
             if rounds:
                 region = place(*places[-1], args.sweep_size)
-                whole = replace(region.bbox, east=region.bbox.east - TRIM, south=region.bbox.south + TRIM)
+                west, south, east, north = region.bbox.as_tuple()
+                whole = replace(
+                    region.bbox, west=west + MARGIN, south=south + TRIM, east=east - TRIM, north=north - MARGIN
+                )
                 large = Bench(region, cluster.scheduler_address, Path(folder), whole)
                 swept[name] = sweep(large, models[name], args.forced, rounds)
                 show_sweep(name, swept[name])

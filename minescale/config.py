@@ -83,7 +83,7 @@ class StoreConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadConfig:
-    threads: int = 24
+    threads: int = 40
     """Windows in flight per worker process: hides the latency of object stores."""
     retries: int = 4
     backoff_s: float = 0.5

@@ -115,13 +115,16 @@ class MosaicGrid:
         factors: tuple[int, ...] = (1,),
         anchor: tuple[float, float] = (0.0, 0.0),
         align_px: int = SNAP_PX,
+        lead_px: int = 0,
     ) -> MosaicGrid:
         """The smallest grid over ``bbox``, snapped outwards to the coarsest cells counted from ``anchor`` (x, y).
 
         With ``anchor`` at the corner of a source image of the same CRS and pixel size, source pixels are
         used as they are. With ``align_px`` at the tile size as well, the first tile starts ``align_px`` times
         a whole number from there: tiles then meet whole blocks of the source, and the up to ``align_px`` pixels
-        that this adds to the west and north lie in blocks that are decoded anyway.
+        that this adds to the west and north lie in blocks that are decoded anyway. A tile of a model with a halo
+        would meet a sliver of the blocks on every side: with ``lead_px`` at the halo, tiles start so many pixels
+        (whole coarsest cells) after a block's edge, and their halos at it.
         """
         if resolution <= 0:
             raise UsageError("resolution is not positive", got=resolution, expected="metres, such as 10")
@@ -129,7 +132,8 @@ class MosaicGrid:
         per_step = math.lcm(snap_px, align_px)
         step, snap = resolution * per_step, resolution * snap_px
         xmin, ymin, xmax, ymax = project_bbox(bbox, crs).bounds
-        ax, ay = anchor
+        lead = resolution * math.ceil(lead_px / snap_px) * snap_px
+        ax, ay = anchor[0] + lead, anchor[1] - lead
         tiny = 1e-6
         left = ax + math.floor((xmin - ax) / step + tiny) * step
         top = ay - math.floor((ay - ymax) / step + tiny) * step

@@ -35,14 +35,14 @@ def block_mean(image: NDArray[np.uint16], f: int, out: NDArray[np.uint16] | None
 def block_max(image: NDArray, f: int, fill: int = 255, out: NDArray | None = None) -> NDArray:
     """Largest value other than ``fill`` in each f x f block; ``fill`` where there is none. uint8 or uint16."""
     fine, coarse = _inputs(image, f, (np.uint8, np.uint16), out)
-    _extreme(_as_stack(fine), f, _fill(fill, fine), True, _as_stack(coarse))
+    _extreme(_as_stack(fine), f, _fill(fill, fine), fine.dtype.type(0), _as_stack(coarse))
     return coarse
 
 
 def block_min(image: NDArray, f: int, fill: int, out: NDArray | None = None) -> NDArray:
     """Smallest value other than ``fill`` in each f x f block; ``fill`` where there is none. uint8 or uint16."""
     fine, coarse = _inputs(image, f, (np.uint8, np.uint16), out)
-    _extreme(_as_stack(fine), f, _fill(fill, fine), False, _as_stack(coarse))
+    _extreme(_as_stack(fine), f, _fill(fill, fine), fine.dtype.type(np.iinfo(fine.dtype).max), _as_stack(coarse))
     return coarse
 
 
@@ -108,21 +108,31 @@ def _mean(fine: NDArray, f: int, coarse: NDArray) -> None:
 
 
 @kernel
-def _extreme(fine: NDArray, f: int, fill: np.integer, largest: bool, coarse: NDArray) -> None:
+def _extreme(fine: NDArray, f: int, fill: np.integer, worst: np.integer, coarse: NDArray) -> None:
     layers, height, width = coarse.shape
+    largest = worst == 0
+    # Fill counts as the worst value; whether a block held another is noted beside it. Columns are joined last, so that
+    # most of the work goes along rows, many pixels at a time.
+    line = np.empty(width * f, fine.dtype)
+    valued = np.empty(width * f, np.uint8)
     for layer in range(layers):
         for y in range(height):
-            target = coarse[layer, y]
-            target.fill(fill)
+            line[:] = worst
+            valued[:] = 0
             for dy in range(f):
                 row = fine[layer, y * f + dy]
-                for x in range(width):
-                    best = target[x]
-                    for dx in range(f):
-                        value = row[x * f + dx]
-                        better = (best == fill) | ((value > best) if largest else (value < best))
-                        best = value if (value != fill) & better else best
-                    target[x] = best
+                for i in range(width * f):
+                    value = row[i]
+                    valued[i] |= value != fill
+                    value = worst if value == fill else value
+                    line[i] = max(line[i], value) if largest else min(line[i], value)
+            target = coarse[layer, y]
+            for x in range(width):
+                best, any_valued = worst, valued[x * f]
+                for dx in range(f):
+                    best = max(best, line[x * f + dx]) if largest else min(best, line[x * f + dx])
+                    any_valued |= valued[x * f + dx]
+                target[x] = best if any_valued else fill
 
 
 @kernel
@@ -132,16 +142,14 @@ def _mode(fine: NDArray, f: int, fill: np.integer, coarse: NDArray) -> None:
     for layer in range(layers):
         for y in range(height):
             for x in range(width):
-                best, most = fill, 0
+                # Count and value in one number, the smaller value first on a tie: the highest wins, without a branch.
+                best = np.int64(0)
                 for dy in range(f):
                     for dx in range(f):
                         value = fine[layer, y * f + dy, x * f + dx]
-                        if value == fill:
-                            continue
-                        seen[value] += 1
-                        if seen[value] > most or (seen[value] == most and value < best):
-                            best, most = value, seen[value]
-                coarse[layer, y, x] = best
+                        seen[value] += np.int64(value != fill)
+                        best = max(best, seen[value] * 256 + 255 - np.int64(value))
+                coarse[layer, y, x] = fill if best < 256 else 255 - best % 256
                 # Only what was counted is cleared: 256 counters would cost more than a small block.
                 for dy in range(f):
                     for dx in range(f):

@@ -16,6 +16,7 @@ from minescale.errors import ModelError
 from minescale.models.network import InputScaling, architecture, build_network, load_weights
 from minescale.models.package import ModelPackage
 from minescale.models.predictor import need_libraries
+from minescale.models.turns import untie
 
 INPUT, OUTPUT = "reflectance", "probability"
 OPSET = 18
@@ -31,7 +32,7 @@ class Scorer(nn.Module):
 
     def __init__(self, package: ModelPackage, *, chips: bool) -> None:
         super().__init__()
-        self.network = load_weights(build_network(package.spec), package.spec, package.weights()).eval()
+        self.network = untie(load_weights(build_network(package.spec), package.spec, package.weights()).eval())
         self.scaling = InputScaling(package.spec)
         self.chips = chips
 

@@ -18,6 +18,7 @@ from minescale.models.package import ModelPackage
 from minescale.models.plugins import brought, offered
 from minescale.models.predictor import AT_ONCE_BYTES, find_family
 from minescale.models.spec import ModelSpec, nearest
+from minescale.models.turns import untie
 
 _GPU_SHARE = 8
 """A GPU takes this many times the pixels that a CPU takes at once."""
@@ -67,14 +68,14 @@ ARCHITECTURES: dict[str, Architecture] = {
     "unet": Architecture(
         build="minescale.models.unet:from_spec",
         task="pixels",
-        options={"width": 16, "depth": 3, "fold": 2},
+        options={"width": 16, "depth": 3, "fold": 2, "symmetric": False},
         halo="minescale.models.unet:halo_of",
         stride=32,
     ),
     "patchcnn": Architecture(
         build="minescale.models.patchcnn:from_spec",
         task="chips",
-        options={"width": 32, "blocks": 1, "dropout": 0.2},
+        options={"width": 32, "blocks": 1, "dropout": 0.2, "symmetric": False},
         halo="minescale.models.patchcnn:halo_of",
     ),
     "segformer": Architecture(
@@ -272,7 +273,7 @@ class NetworkPredictor:
         self._spec = package.spec
         self._device = torch.device(device)
         network = load_weights(build_network(package.spec), package.spec, package.weights())
-        self._net: Any = channels_last(network.eval().to(self._device))
+        self._net: Any = channels_last(untie(network.eval()).to(self._device))
         self._scaling = InputScaling(package.spec, self._device)
         self._stride = architecture(package.spec.family).stride
         self._pixels = AT_ONCE_BYTES // find_family(package.spec.family).bytes_per_pixel(package.spec)

@@ -17,16 +17,17 @@ from torch import Tensor, nn
 
 from minescale.errors import ModelError
 from minescale.models.spec import HALO_STEP, ModelSpec
+from minescale.models.turns import tie
 
 STRIDE = 8
 
 
 class _Block(nn.Module):
-    """Two convolutions and the way round them; ``stride`` 2 halves the resolution."""
+    """Two convolutions and the way round them; ``stride`` 2 halves the resolution, ``symmetric`` with even kernels."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, *, symmetric: bool) -> None:
         super().__init__()
-        self.first = _convolution(inputs, outputs, stride)
+        self.first = _convolution(inputs, outputs, stride, 4 if symmetric and stride > 1 else 3)
         self.first_norm = nn.BatchNorm2d(outputs)
         self.second = _convolution(outputs, outputs, 1)
         self.second_norm = nn.BatchNorm2d(outputs)
@@ -43,26 +44,34 @@ class _Block(nn.Module):
         return F.relu(self.second_norm(self.second(y)) + self.way(x), inplace=True)
 
 
-def _convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False, padding_mode="replicate")
+def _convolution(inputs: int, outputs: int, stride: int, edge: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, edge, stride=stride, padding=1, bias=False, padding_mode="replicate")
 
 
 class PatchCNN(nn.Module):
-    """(n, channel, y, x) scaled reflectance -> (n, class, y, x) logits; ``chip`` -> (n, class) of the whole image."""
+    """(n, channel, y, x) scaled reflectance -> (n, class, y, x) logits; ``chip`` -> (n, class) of the whole image.
 
-    def __init__(self, channels: int, classes: int, chip: int, width: int, blocks: int, dropout: float) -> None:
+    ``symmetric``: weights are tied, so that a chip's logits are the same however it is turned or mirrored.
+    """
+
+    def __init__(
+        self, channels: int, classes: int, chip: int, width: int, blocks: int, dropout: float, *, symmetric: bool
+    ) -> None:
         super().__init__()
         self.window = chip // STRIDE
-        stages: list[nn.Module] = [_convolution(4 * channels, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        first = _convolution(4 * channels, width, 1)
+        stages: list[nn.Module] = [first, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         inputs = width
         for stage in range(3):
             for block in range(blocks):
                 outputs = width << stage
-                stages.append(_Block(inputs, outputs, 2 if stage and not block else 1))
+                stages.append(_Block(inputs, outputs, 2 if stage and not block else 1, symmetric=symmetric))
                 inputs = outputs
         self.features = nn.Sequential(*stages)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * inputs, classes)
+        if symmetric:
+            tie(self, first, self.head, fold=2)
 
     def chip(self, x: Tensor) -> Tensor:
         features = self.features(F.pixel_unshuffle(x, 2))
@@ -97,7 +106,7 @@ def from_spec(spec: ModelSpec) -> PatchCNN:
     ModelError
         for options out of range.
     """
-    options = {"width": 32, "blocks": 1, "dropout": 0.2, **spec.hyperparameters}
+    options = {"width": 32, "blocks": 1, "dropout": 0.2, "symmetric": False, **spec.hyperparameters}
     width, blocks, dropout = int(options["width"]), int(options["blocks"]), float(options["dropout"])
     if not (4 <= width <= 128 and 1 <= blocks <= 4 and 0 <= dropout < 1) or not spec.chip:
         raise ModelError(
@@ -105,7 +114,8 @@ def from_spec(spec: ModelSpec) -> PatchCNN:
             got=f"width {width}, blocks {blocks}, dropout {dropout}, chip {spec.chip}",
             expected="width 4 to 128, blocks 1 to 4, dropout in [0, 1), chip set",
         )
-    return PatchCNN(len(spec.channels), len(spec.classes), spec.chip, width, blocks, dropout)
+    channels, classes, symmetric = len(spec.channels), len(spec.classes), bool(options["symmetric"])
+    return PatchCNN(channels, classes, spec.chip, width, blocks, dropout, symmetric=symmetric)
 
 
 def halo_of(options: Mapping[str, Any], chip: int | None) -> int:

@@ -26,6 +26,7 @@ from minescale.kernels.folding import scale_and_fold
 from minescale.models.network import InputScaling, channels_last, load_weights, logarithm, options_of
 from minescale.models.package import ModelPackage
 from minescale.models.spec import HALO_STEP, ModelSpec
+from minescale.models.turns import tie, untie
 
 FOLDS = (2, 4)
 MAX_STRIDE = 32
@@ -43,9 +44,12 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """(n, band, y, x) scaled reflectance -> (n, class, y, x) logits; y and x are multiples of ``stride_of``."""
+    """(n, band, y, x) scaled reflectance -> (n, class, y, x) logits; y and x are multiples of ``stride_of``.
 
-    def __init__(self, in_bands: int, classes: int, width: int, depth: int, fold: int) -> None:
+    ``symmetric``: weights are tied, so that a turned or mirrored image gives the map turned or mirrored.
+    """
+
+    def __init__(self, in_bands: int, classes: int, width: int, depth: int, fold: int, *, symmetric: bool) -> None:
         super().__init__()
         self.depth, self.fold = depth, fold
         widths = [width << level for level in range(depth)]
@@ -56,6 +60,8 @@ class UNet(nn.Module):
         self.ups = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[:-1])
         self.decoders = nn.ModuleList(_convolution(2 * w, w) for w in widths[:-1])
         self.head = nn.Conv2d(width, fold**2 * classes, 1)
+        if symmetric:
+            tie(self, self.encoders[0][0][0], self.head, fold)  # type: ignore[index]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.from_folded(F.pixel_unshuffle(x, 2))
@@ -73,7 +79,9 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.head(x), self.fold)
 
 
-def build_unet(in_bands: int, classes: int, width: int = 16, depth: int = 3, fold: int = 2) -> UNet:
+def build_unet(
+    in_bands: int, classes: int, width: int = 16, depth: int = 3, fold: int = 2, *, symmetric: bool = False
+) -> UNet:
     """A U-Net with random weights.
 
     Parameters
@@ -83,6 +91,7 @@ def build_unet(in_bands: int, classes: int, width: int = 16, depth: int = 3, fol
     depth : number of resolutions, the finest being that of the folded input.
     fold : edge of the squares that the input is folded by, 2 or 4. With 4 the network costs a quarter and sees twice as
         far: for things of many pixels, such as ponds.
+    symmetric : tie weights over the eight symmetries of a square; width is a multiple of 8 then.
 
     Raises
     ------
@@ -96,14 +105,14 @@ def build_unet(in_bands: int, classes: int, width: int = 16, depth: int = 3, fol
         raise ModelError("U-Net: depth", got=depth, expected="1 to 5")
     if fold not in FOLDS or stride_of(depth, fold) > MAX_STRIDE:
         raise ModelError("U-Net: fold", got=f"{fold} at depth {depth}", expected="2, or 4 up to depth 4")
-    return UNet(in_bands, classes, width, depth, fold)
+    return UNet(in_bands, classes, width, depth, fold, symmetric=symmetric)
 
 
 def from_spec(spec: ModelSpec) -> UNet:
     """The U-Net of a specification, random weights."""
     options = options_of(spec)
     shape = (int(options[name]) for name in ("width", "depth", "fold"))
-    return build_unet(len(spec.channels), len(spec.classes), *shape)
+    return build_unet(len(spec.channels), len(spec.classes), *shape, symmetric=bool(options["symmetric"]))
 
 
 def halo_of(options: Mapping[str, Any], chip: int | None) -> int:  # noqa: ARG001  (families share a signature)
@@ -164,7 +173,7 @@ class UNetPredictor:
         load_weights(network, spec, package.weights())
         self._spec = spec
         self._device = torch.device(device)
-        self._net = fold_norms(network.eval()).to(self._device)
+        self._net = fold_norms(untie(network.eval())).to(self._device)
         channels_last(self._net)
         self._scaling = InputScaling(spec, self._device)
         self._stride = stride_of(network.depth, network.fold)
@@ -211,7 +220,7 @@ class UNetPredictor:
             return self._net(x).float()
 
 
-def fold_norms(network: UNet) -> UNet:
+def fold_norms(network: nn.Module) -> Any:
     """Put every batch norm into the convolution before it; in place, for inference only."""
     for child in network.modules():
         if isinstance(child, nn.Sequential) and len(child) == 3:

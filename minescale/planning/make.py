@@ -128,6 +128,7 @@ def plan_scenes(
         factors=factors,
         anchor=source_anchor(frozen.scenes, crs),
         align_px=tile_size if on_source else SNAP_PX,
+        lead_px=package.spec.halo if on_source else 0,
     )
     threshold = config.pyramid.threshold
     if threshold is None and package.screen is not None:

@@ -89,6 +89,36 @@ def test_anchor_keeps_source_pixels() -> None:
     assert (grid.top - 5652257.0) % 10 == 0
 
 
+def test_a_lead_puts_halos_on_block_edges() -> None:
+    """Tiles of a model with a halo start so that their halos do not meet a sliver of the blocks before."""
+    anchor = (590440.0, 9121960.0)
+    bbox = BBox(-62.1, -8.2, -61.7, -7.9)
+    made = {
+        lead: MosaicGrid.around(
+            bbox,
+            crs="EPSG:32720",
+            resolution=10,
+            tile_size=512,
+            factors=(1, 8),
+            anchor=anchor,
+            align_px=512,
+            lead_px=lead,
+        )
+        for lead in (0, 48, 44)
+    }
+    for lead, grid in made.items():
+        shift = -(-lead // 8) * 8
+        halo = grid.tile_geobox(TileKey(0, 1, 1), halo=shift)
+        assert (halo.affine.c - anchor[0]) % 5120 == 0
+        assert (halo.affine.f - anchor[1]) % 5120 == 0
+        left, bottom, right, top = project_bbox(bbox, grid.crs).bounds
+        assert left - 5120 < grid.left <= left
+        assert top <= grid.top < top + 5120
+        assert grid.left + grid.shape[1] * 10 >= right
+        assert grid.top - grid.shape[0] * 10 <= bottom
+    assert made[0].left != made[48].left
+
+
 def test_halo_surrounds_the_tile() -> None:
     grid = MosaicGrid(crs="EPSG:32720", resolution=10, left=0, top=0, shape=(1024, 1000), tile_size=512, factors=(1, 8))
     box = grid.tile_geobox(TileKey(0, 1, 1), halo=32)
