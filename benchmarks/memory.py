@@ -88,6 +88,7 @@ def scan(task: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small tiles, areas and stacks: does the script work?")
+    parser.add_argument("--rounds", type=int, default=1, help="interleaved rounds of all cases")
     parser.add_argument("--only", default="", help="cases whose description holds this text")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="further settings")
     parser.add_argument("--json", type=Path, help="where to keep the raw figures")
@@ -109,19 +110,23 @@ def main() -> None:
         edge = 1024 if args.quick else 10240
         data = patchwork.make(folder / "data", base, edge, max(case["dates"] for case in wanted))
         rules = six_bands(folder)
-        for case in wanted:
-            areas = SMALL_AREAS if args.quick else AREAS
-            task = {
-                **case,
-                "tile_px": tile_px,
-                "catalog": str(data.catalog),
-                "bbox": data.bbox(*areas[case["area"]]),
-                "period": data.period(case["dates"]),
-                "package": str(rules) if case["model"] == "rules" else case["model"],
-                "settings": dict(pair.split("=", 1) for pair in args.set),
-            }
-            runs.append({**case, **run(__file__, "--child", json.dumps(task))})
-            print(report(runs[-1]), flush=True)
+        areas = SMALL_AREAS if args.quick else AREAS
+        for number in range(args.rounds):
+            for place, case in enumerate(wanted):
+                task = {
+                    **case,
+                    "tile_px": tile_px,
+                    "catalog": str(data.catalog),
+                    "bbox": data.bbox(*areas[case["area"]]),
+                    "period": data.period(case["dates"]),
+                    "package": str(rules) if case["model"] == "rules" else case["model"],
+                    "settings": dict(pair.split("=", 1) for pair in args.set),
+                }
+                found = run(__file__, "--child", json.dumps(task))
+                if number == 0:
+                    runs.append({**case, **found, "peaks": []})
+                runs[place]["peaks"].append(found["peak_rss"])
+                print(report({**case, **found}), flush=True)
     if not runs:
         sys.exit(f"no case is described by {args.only!r}")
     if args.json:

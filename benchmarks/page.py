@@ -370,27 +370,28 @@ blocks of the next tile were decoded during {scan["decoding_meanwhile"]:.0%} of 
 
 def memory(found: dict[str, Any], _: Path) -> str:
     runs = found["runs"]
-    base = runs[0]["peak_rss"]
+    peaks = [statistics.median(run["peaks"]) for run in runs]
     rows = [
         [
             run["area"].replace("km2", "km²"),
             f"{run['dates']}",
             f"{run['model']}, {run['method']}",
             f"{run['tiles']}",
-            f"{run['peak_rss'] / 1e6:,.0f}",
-            f"{run['peak_rss'] / base:.2f}",
-            f"{run['projected'] / run['peak_rss']:.2f}",
+            spread([peak / 1e6 for peak in run["peaks"]], 0),
+            f"{middle / peaks[0]:.2f}",
+            f"{run['projected'] / middle:.2f}",
             f"{run['bytes'] / 1e6:,.0f}",
             f"{run['bytes'] / run['predicted_bytes']:.2f}",
         ]
-        for run in runs
+        for run, middle in zip(runs, peaks, strict=True)
     ]
     head = ["area", "dates", "model, composite", "tiles", "peak MB", "peak ×", "projected ×", "MB read", "read ×"]
     return f"""## Memory of a worker
 
 One Dask worker process for each row, {found["tile_px"]} px tiles, six bands, two UTM zones; the peak is its own
-high-water mark. *Peak ×*: over the first row; *projected ×*: planning's projection over the peak; *read ×*: bytes read
-over those predicted. From `memory.py`; its ground repeats, its reads are real.
+high-water mark, median (minimum-maximum) of {len(runs[0]["peaks"])} interleaved rounds. *Peak ×*: over the first row;
+*projected ×*: planning's projection over the peak; *read ×*: bytes read over those predicted. From `memory.py`; its
+ground repeats, its reads are real.
 
 {table(head, rows)}
 """

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 
 SOURCE = "14 scans of synthetic regions, two virtual AMD EPYC cores, local disk"
 RATES: Mapping[str, float] = {
-    "reads": 4.9e-4,
-    "decoded_bytes": 1.75e-9,
-    "index_pixels": 7.1e-8,
-    "unet_pixels": 2.3e-7,
+    "reads": 3.25e-4,
+    "decoded_bytes": 2.19e-9,
+    "index_pixels": 4.62e-8,
+    "unet_pixels": 2.16e-7,
 }
 """Core seconds per unit of each field of :class:`Work`; 0 where there is none."""
 

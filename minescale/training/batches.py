@@ -38,13 +38,31 @@ class Batch:
     """int64 (n, y, x), or (n,) of whole chips; :data:`~minescale.training.losses.IGNORED` where there is none."""
     names: tuple[str, ...]
     """Ids of the samples."""
+    others: Tensor | None = None
+    """Labels of the samples that were mixed into these; None where none were."""
+    share: float = 1.0
+    """Share of a sample's own image, and weight of its own label, at least a half."""
 
     def pieces(self, count: int) -> Iterator[Batch]:
         """The batch in ``count`` parts, or in single samples where it has fewer."""
         size = -(-len(self.names) // count)
         for start in range(0, len(self.names), size):
             part = slice(start, start + size)
-            yield Batch(self.images[part], self.labels[part], self.names[part])
+            others = None if self.others is None else self.others[part]
+            yield Batch(self.images[part], self.labels[part], self.names[part], others, self.share)
+
+
+def mixed(batch: Batch, mixup: float, rng: np.random.Generator) -> Batch:
+    """Each image mixed with another of the batch by a share drawn from Beta(mixup, mixup): Zhang et al. 2018,
+    arXiv:1710.09412. Where either has no data there is none; 0 mixes nothing."""
+    if not mixup:
+        return batch
+    share = float(rng.beta(mixup, mixup))
+    share = max(share, 1 - share)
+    order = torch.from_numpy(rng.permutation(len(batch.names))).to(batch.images.device)
+    images, others = batch.images, batch.images[order]
+    seen = (images.amin(dim=1, keepdim=True) > 0) & (others.amin(dim=1, keepdim=True) > 0)
+    return Batch((share * images + (1 - share) * others) * seen, batch.labels, batch.names, batch.labels[order], share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +104,8 @@ class TrainBatches:
                 mine = slice(start, start + self.settings.size)
                 images, labels = self._cut(rows[mine], where[mine])
                 names = tuple(self.samples.name(row) for row in rows[mine])
-                step_batches.append(Batch(*self.augmentation(images, labels, draws.part(mine)), names))
+                changed = Batch(*self.augmentation(images, labels, draws.part(mine)), names)
+                step_batches.append(mixed(changed, self.augmentation.settings.mixup, rng))
             yield step_batches
 
     def _order(self, number: int) -> NDArray[np.int64]:

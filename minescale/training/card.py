@@ -93,7 +93,8 @@ def _model(spec: ModelSpec, facts: Mapping[str, Any]) -> list[str]:
         f"- Threshold {spec.threshold:.3f}; calibration: {spec.calibration.get('method', 'none')}",
     ]
     if "best_epoch" in facts:
-        lines.append(f"- Weights of epoch {facts['best_epoch']} of {facts['epochs']}, chosen by {facts['monitor']}")
+        how = "the last" if facts["monitor"] == "last" else f"chosen by {facts['monitor']}"
+        lines.append(f"- Weights of epoch {facts['best_epoch']} of {facts['epochs']}, {how}")
     return [*lines, ""]
 
 

@@ -73,6 +73,8 @@ class AugmentConfig:
     """Standard deviation of the logarithm of the scale."""
     atmosphere: float = 0.0
     """Probability that top-of-atmosphere reflectance becomes that of a surface, or the other way round."""
+    mixup: float = 0.0
+    """Both parameters of the beta distribution that two samples' shares in a mixture are drawn from; 0: no mixtures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +126,9 @@ class RunConfig:
     epochs: int = 50
     patience: int = 0
     """Epochs without a better value before the training ends; 0: never before the last."""
-    monitor: Literal["val_loss", "val_f1", "val_auc"] = "val_loss"
-    """What decides which epoch's weights are kept."""
+    monitor: Literal["val_loss", "val_f1", "val_auc", "last"] = "val_loss"
+    """What decides which epoch's weights are kept. ``last``: those of the last, whatever val says; where val is small,
+    its best epoch is chance."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """``auto``: bfloat16 on a GPU that has it, float32 elsewhere."""
 
@@ -184,6 +187,13 @@ class TrainConfig:
         for path, entries in (("augment.transmission", 2), ("augment.airlight", 2), ("split.fractions", 3)):
             if len(_get(self, path)) != entries:
                 raise ConfigError(f"setting {path}", got=_get(self, path), expected=f"{entries} numbers")
+        if self.run.monitor == "last" and (self.schedule.name == "plateau" or self.run.patience):
+            raise ConfigError(
+                "without a value to watch, no epoch is better than another",
+                got=f"run.monitor last, schedule.name {self.schedule.name}, run.patience {self.run.patience}",
+                expected="schedule.name constant, cosine or one_cycle, and run.patience 0",
+                fix="run.monitor val_loss",
+            )
         if len(self.scaling.mean) != len(self.scaling.std):
             raise ConfigError("settings scaling.mean and scaling.std", expected="one of each for each channel, or none")
 
@@ -361,6 +371,7 @@ _RANGES = (
     ("augment.noise", 0, 0.5),
     ("augment.zoom", 0, 0.5),
     ("augment.atmosphere", 0, 1),
+    ("augment.mixup", 0, 10),
     ("loss.alpha", 0, 100),
     ("loss.beta", 0, 100),
     ("loss.gamma", 0, 10),

@@ -140,7 +140,7 @@ class Loop:
         self._finish(number, record)
 
     def _finish(self, number: int, record: dict[str, Any]) -> None:
-        watched = record[self.config.run.monitor]
+        watched = number if self.config.run.monitor == "last" else record[self.config.run.monitor]
         value = math.nan if watched is None else float(watched)
         progress = self.progress
         is_best = better(value, progress.best, rising=self.rising)
@@ -200,6 +200,8 @@ class Loop:
         for piece in batch.pieces(self.progress.pieces):
             logits = self._logits(piece)
             loss = self.loss(logits, piece.labels)
+            if piece.others is not None:
+                loss = piece.share * loss + (1 - piece.share) * self.loss(logits, piece.others)
             value = self._number(loss, piece, "the loss")
             weight = len(piece.names) / len(batch.names) / share
             self._precision.scaled(loss * weight).backward()  # type: ignore[no-untyped-call]

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from minescale.errors import ModelError, UsageError
 from minescale.labels.preparation.atmosphere import atmosphere, rayleigh_depth, to_surface, to_toa, wavelength_nm
 from minescale.labels.sets.dataset import Dataset
 from minescale.training.augmentation import Augmentation, check_airlight
-from minescale.training.batches import Batch, TrainBatches, ValBatches
+from minescale.training.batches import Batch, TrainBatches, ValBatches, mixed
 from minescale.training.config import AugmentConfig, BatchConfig, ConfigError
 from minescale.training.losses import IGNORED
 from minescale.training.parallel import World
@@ -148,6 +150,27 @@ def test_changes_do_not_depend_on_how_a_batch_is_cut() -> None:
     assert float(whole.min()) > 0
     assert float(whole.max()) <= 1
     assert not torch.allclose(whole, images)
+
+
+@given(st.integers(2, 9), st.floats(0.05, 5), st.integers(0, 99))
+@settings(deadline=None, max_examples=30)
+def test_mixtures_are_of_two_samples_with_their_labels(n: int, mixup: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    images = torch.from_numpy(rng.uniform(0.01, 1, (n, 2, 3, 3)).astype(np.float32))
+    images[0, 1, 2, 2] = 0.0
+    batch = Batch(images, torch.arange(n), tuple("abcdefghi"[:n]))
+    found = mixed(batch, mixup, np.random.default_rng(seed))
+    assert found.others is not None
+    assert 0.5 <= found.share <= 1
+    assert sorted(found.others.tolist()) == list(range(n))
+    for row, other in enumerate(found.others.tolist()):
+        wanted = found.share * images[row] + (1 - found.share) * images[other]
+        if 0 in (row, other):
+            wanted[:, 2, 2] = 0.0
+        torch.testing.assert_close(found.images[row], wanted)
+    parts = list(found.pieces(2))
+    assert torch.cat([part.others for part in parts if part.others is not None]).equal(found.others)
+    assert mixed(batch, 0.0, rng) is batch
 
 
 def test_another_atmosphere_is_blue_and_the_same_for_all_pixels() -> None:

@@ -135,6 +135,8 @@ def test_changes_may_be_text() -> None:
         ({"loss.class_weights": "some"}, "balanced"),
         ({"split.fractions": [0.5, 0.5]}, "3 numbers"),
         ({"scaling.mean": [0.1]}, "scaling.std"),
+        ({"run.monitor": "last", "run.patience": 3}, "no epoch is better"),
+        ({"run.monitor": "last", "schedule.name": "plateau"}, "no epoch is better"),
     ],
 )
 def test_changes_that_cannot_be(changes: dict[str, Any], said: str) -> None:

@@ -210,6 +210,16 @@ def test_early_stopping_counts_epochs_without_a_better_one(tmp_path: Path) -> No
     assert len(epochs) == fitted.facts["best_epoch"] + 2
 
 
+def test_the_last_epoch_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
+    changes = {"run.epochs": 6, "run.monitor": "last", "optimiser.lr": 1e-8}
+    fitted = fit(tmp_path, changes)
+    assert fitted is not None
+    assert fitted.facts["best_epoch"] == 6
+    losses = [epoch["val_loss"] for epoch in fitted.history["epochs"]]
+    assert losses[-1] > min(losses), "the last epoch is the best here: no test"
+    assert_equal(weights(tmp_path, BEST), weights(tmp_path, FINAL))
+
+
 def test_another_training_is_not_continued(trained: Path) -> None:
     with pytest.raises(ModelError, match="other settings"):
         fit(trained, {"optimiser.lr": 0.02})
