@@ -181,7 +181,7 @@ def scanned(package: ModelPackage, region: Region, cloudy: BBox, out: Path) -> N
     mosaic = xr.open_zarr(out / "mosaic.zarr", group="0")
     probability = mosaic.probability.values
     seen = mosaic.clear_count.values > 0
-    assert seen.size <= TILE**2
+    assert max(seen.shape) < 2 * TILE, "more of the region than this test needs"
     assert 0.1 < seen.mean() < 0.9
     np.testing.assert_array_equal(np.isfinite(probability), seen)
     assert ((probability[seen] >= 0) & (probability[seen] <= 1)).all()
