@@ -45,9 +45,10 @@ OFTEN = 0.25
 SMALL_SHARE = 0.1
 """Forced shares up to this one run without an audit as well."""
 SWEEP_PX = 8192
-TRIM, MARGIN = 0.01, 0.006
-"""Degrees left out at the east and south, where the region reaches into further coarse tiles, and at the west and
-north, where the first tiles of a model with a halo begin that much inside a block: the area is whole coarse tiles."""
+TRIM = 0.01
+"""Degrees left out at the east and south, where the region reaches into further coarse tiles."""
+MARGIN = 0.006
+"""Degrees left out at the west and north, as first tiles of a model with a halo begin that much inside a block."""
 AUDIT = {"pyramid.audit_min": 1}
 """For the regions of 81 tiles: the default of 4 audits would be 5 %, as many as a few survivors; of a country they are
 nothing."""

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from minescale.errors import ModelError
 from minescale.models.network import is_weight, published_names
@@ -108,7 +109,8 @@ def load_initial(
         random=tuple(n for n in own if n not in state),
         unused=tuple(sorted(name for ours, (name, _) in given.items() if ours not in state)),
     )
-    if not state:
+    # Biases and norms' statistics fit any network of that width, however its kernels are made.
+    if not any(tensor.ndim > 1 for tensor in state.values()):
         raise ModelError(
             f"initial weights fit nothing of a {spec.family}",
             got=f"{file}: {', '.join(sorted(arrays)[:3])} ...",
@@ -174,6 +176,8 @@ def _first_kernel(network: nn.Module, spec: ModelSpec) -> tuple[str, int]:
     channels = len(spec.channels)
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
+            if is_parametrized(module, "weight"):
+                return f"{name}.parametrizations.weight.original", 1  # tied kernels lie there, one for each band
             fits = module.groups == 1 and module.in_channels % channels == 0
             return (f"{name}.weight", module.in_channels // channels) if fits else ("", 1)
     return "", 1

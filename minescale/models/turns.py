@@ -4,17 +4,22 @@ Group convolutions after Cohen and Welling 2016 (arXiv:1602.07576), for the grou
 eight: channel ``8 o + g`` is feature ``o`` looked for under symmetry ``g``, so a layer of n channels learns n / 8
 features, not eight turned copies of each. A tied network is an ordinary one whose weights are computed from fewer
 parameters, and :func:`untie` makes it one. What is left of a turn is rounding, where every layer's edges are even.
+
+Norms take a batch's statistics channel by channel in training, those of all eight together in prediction. Ground has
+one sun: train with turns all the same, so that the eight do not differ.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from minescale.errors import ModelError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 SYMMETRIES = 8
 """Quarter turns, 0 to 3, and the same after a flip."""
@@ -166,7 +171,7 @@ def tie(network: nn.Module, first: nn.Conv2d, head: nn.Module, fold: int) -> Non
                 _register(module, "bias", _Same())
 
 
-def untie(network: nn.Module) -> nn.Module:
+def untie(network: Network) -> Network:
     """The same network with weights of its own, in place: for prediction, where computing them each time is a waste."""
     for module in network.modules():
         if parametrize.is_parametrized(module):
@@ -192,7 +197,7 @@ def _check(channels: int) -> None:
 
 
 def _average(module: Any, inputs: Any, output: Any) -> None:  # noqa: ARG001  (torch calls it so)
-    """Statistics of a feature are those of all its turns: a batch's differ by chance."""
+    """Give the turns of a feature the same statistics, so that predictions do not depend on how ground lies."""
     if not module.training:
         return
     for values in (module.running_mean, module.running_var):

@@ -220,7 +220,7 @@ class UNetPredictor:
             return self._net(x).float()
 
 
-def fold_norms(network: nn.Module) -> Any:
+def fold_norms(network: UNet) -> UNet:
     """Put every batch norm into the convolution before it; in place, for inference only."""
     for child in network.modules():
         if isinstance(child, nn.Sequential) and len(child) == 3:

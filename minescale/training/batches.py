@@ -27,7 +27,7 @@ VAL_EDGE = 1024
 """Of images with a longer edge the middle is validated on."""
 VAL_PIXELS = 1 << 20
 """Pixels that are validated on at once."""
-_ORDER, _STEP = 1, 2
+_ORDER, _STEP, _MIX = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Batch:
 
 def mixed(batch: Batch, mixup: float, rng: np.random.Generator) -> Batch:
     """Each image mixed with another of the batch by a share drawn from Beta(mixup, mixup): Zhang et al. 2018,
-    arXiv:1710.09412. Where either has no data there is none; 0 mixes nothing."""
+    arXiv:1710.09412. Where either has no data there is none, and where either has no label; 0 mixes nothing."""
     if not mixup:
         return batch
     share = float(rng.beta(mixup, mixup))
@@ -62,7 +62,11 @@ def mixed(batch: Batch, mixup: float, rng: np.random.Generator) -> Batch:
     order = torch.from_numpy(rng.permutation(len(batch.names))).to(batch.images.device)
     images, others = batch.images, batch.images[order]
     seen = (images.amin(dim=1, keepdim=True) > 0) & (others.amin(dim=1, keepdim=True) > 0)
-    return Batch((share * images + (1 - share) * others) * seen, batch.labels, batch.names, batch.labels[order], share)
+    labels, second = batch.labels, batch.labels[order]
+    if labels.ndim > 1:
+        gone = ~seen[:, 0] | (labels == IGNORED) | (second == IGNORED)
+        labels, second = (values.masked_fill(gone, IGNORED) for values in (labels, second))
+    return Batch((share * images + (1 - share) * others) * seen, labels, batch.names, second, share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +104,14 @@ class TrainBatches:
             rows = order[step * self._step_size : (step + 1) * self._step_size]
             step_batches = []
             for part in range(self.settings.accumulate):
-                start = (part * self.world.size + self.world.rank) * self.settings.size
+                place = part * self.world.size + self.world.rank
+                start = place * self.settings.size
                 mine = slice(start, start + self.settings.size)
                 images, labels = self._cut(rows[mine], where[mine])
                 names = tuple(self.samples.name(row) for row in rows[mine])
                 changed = Batch(*self.augmentation(images, labels, draws.part(mine)), names)
-                step_batches.append(mixed(changed, self.augmentation.settings.mixup, rng))
+                mixing = np.random.default_rng([self.seed, _MIX, number, step, place])
+                step_batches.append(mixed(changed, self.augmentation.settings.mixup, mixing))
             yield step_batches
 
     def _order(self, number: int) -> NDArray[np.int64]:

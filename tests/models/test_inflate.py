@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,12 @@ from minescale.models.spec import ModelSpec
 RGB = ("red", "green", "blue")
 
 
-def rgb_spec(family: str) -> ModelSpec:
-    return spec_of(family, bands=RGB, mean=None, std=None)
+def rgb_spec(family: str, **changes: Any) -> ModelSpec:
+    return spec_of(family, bands=RGB, mean=None, std=None, **changes)
+
+
+def symmetric(family: str) -> dict[str, Any]:
+    return {"hyperparameters": {**spec_of(family).hyperparameters, "width": 16, "symmetric": True}}
 
 
 @pytest.mark.parametrize(
@@ -67,12 +72,16 @@ def test_r117_kernels_are_spread_by_the_rule() -> None:
     np.testing.assert_allclose(grey.sum(axis=1), kernel.sum(axis=1), atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["unet", "patchcnn", "segformer", "resnet34"])
+@pytest.mark.parametrize(
+    "family", ["unet", "patchcnn", "segformer", "resnet34", "symmetric unet", "symmetric patchcnn"]
+)
 def test_three_bands_go_into_six(family: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(1)
-    source = build_network(rgb_spec(family))
+    tied, family = family.startswith("symmetric"), family.rsplit(maxsplit=1)[-1]
+    changes = symmetric(family) if tied else {}
+    source = build_network(rgb_spec(family, **changes))
     save_file(state_arrays(source), tmp_path / "rgb.safetensors")
-    spec = spec_of(family)
+    spec = spec_of(family, **changes)
     network = build_network(spec)
     before = state_arrays(network)
     with caplog.at_level(logging.INFO, logger="minescale"):
@@ -91,6 +100,16 @@ def test_three_bands_go_into_six(family: str, tmp_path: Path, caplog: pytest.Log
     fold = 2 if family in {"unet", "patchcnn"} else 1
     inputs = [torch.nn.functional.pixel_unshuffle(v, fold) for v in (x, x[:, [SIX.index(b) for b in RGB]])]
     torch.testing.assert_close(first(inputs[0]), mine(inputs[1]), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["unet", "patchcnn"])
+def test_tied_and_untied_weights_do_not_fit_each_other(family: str, tmp_path: Path) -> None:
+    width = {"hyperparameters": {**spec_of(family).hyperparameters, "width": 16}}
+    for first, second in ((width, symmetric(family)), (symmetric(family), width)):
+        save_file(state_arrays(build_network(spec_of(family, **first))), tmp_path / "w.safetensors")
+        spec = spec_of(family, **second)
+        with pytest.raises(ModelError, match="fit nothing"):
+            load_initial(build_network(spec), spec, tmp_path / "w.safetensors")
 
 
 def test_another_head_stays_random_and_is_told(tmp_path: Path) -> None:

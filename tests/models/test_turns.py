@@ -11,6 +11,7 @@ import torch
 from minescale.errors import ModelError
 from minescale.models.network import NetworkPredictor, build_network, state_arrays
 from minescale.models.package import load_package, write_package
+from minescale.models.predictor import ENGINES, load_predictor
 from minescale.models.spec import ModelSpec
 from minescale.models.turns import SYMMETRIES, turned, untie
 from minescale.models.unet import UNetPredictor
@@ -94,6 +95,18 @@ def test_packages_keep_the_few_weights(name: str, tmp_path) -> None:
     with torch.inference_mode():
         wanted = torch.softmax(network(scaled), 1).numpy()
     np.testing.assert_allclose(predictor.predict(image), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_engines_run_tied_networks(engine: str, tmp_path, monkeypatch) -> None:
+    for library in ENGINES[engine]:
+        pytest.importorskip(library, reason="minescale[fast] is not installed")
+    monkeypatch.setenv("MINESCALE_CACHE", str(tmp_path / "cache"))
+    spec = spec_of("patchcnn")
+    package = write_package(tmp_path / "tied", spec, state_arrays(taught(spec)), "# tied", {})
+    image = np.random.default_rng(0).uniform(0.01, 0.4, (1, 3, 64, 64)).astype(np.float32)
+    wanted = load_predictor(package, "cpu").predict(image)
+    np.testing.assert_allclose(load_predictor(package, engine).predict(image), wanted, atol=1e-4)
 
 
 def test_gradients_reach_every_weight() -> None:

@@ -46,7 +46,10 @@ def names(drawn: TrainBatches, epoch: int = 1) -> list[str]:
 
 
 def same(one: Batch, other: Batch) -> bool:
-    return one.names == other.names and torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+    if one.others is not None and not (other.others is not None and torch.equal(one.others, other.others)):
+        return False
+    tensors = (one.images, one.labels), (other.images, other.labels)
+    return (one.names, one.share) == (other.names, other.share) and all(map(torch.equal, *tensors))
 
 
 def test_an_epoch_draws_every_sample_once_in_another_order_each_time() -> None:
@@ -66,7 +69,7 @@ def test_a_set_smaller_than_a_step_fills_it() -> None:
 
 
 def test_processes_share_a_step() -> None:
-    how = AugmentConfig(noise=0.01, brightness=0.1)
+    how = AugmentConfig(noise=0.01, brightness=0.1, mixup=0.4)
     alone = [b for step in batches(pixel_set(n=16, size=16), how, accumulate=2).epoch(1) for b in step]
     shared = [
         [b for step in batches(pixel_set(n=16, size=16), how, World(rank, 2)).epoch(1) for b in step] for rank in (0, 1)
@@ -171,6 +174,18 @@ def test_mixtures_are_of_two_samples_with_their_labels(n: int, mixup: float, see
     parts = list(found.pieces(2))
     assert torch.cat([part.others for part in parts if part.others is not None]).equal(found.others)
     assert mixed(batch, 0.0, rng) is batch
+
+
+def test_mixed_pixels_have_data_and_a_label_in_both() -> None:
+    images = torch.full((3, 2, 2, 2), 0.5)
+    images[0, 1, 0, 0] = 0.0
+    labels = torch.tensor([[[IGNORED, 1], [1, 1]], [[0, 0], [0, IGNORED]], [[1, 1], [0, 0]]])
+    found = mixed(Batch(images, labels, ("a", "b", "c")), 0.4, np.random.default_rng(1))
+    assert found.others is not None
+    counted = found.labels != IGNORED
+    assert counted.equal(found.others != IGNORED)
+    assert counted.equal((found.images.amin(dim=1) > 0) & counted)
+    assert 0 < counted.sum() < counted.numel()
 
 
 def test_another_atmosphere_is_blue_and_the_same_for_all_pixels() -> None:
