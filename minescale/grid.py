@@ -124,7 +124,8 @@ class MosaicGrid:
         a whole number from there: tiles then meet whole blocks of the source, and the up to ``align_px`` pixels
         that this adds to the west and north lie in blocks that are decoded anyway. A tile of a model with a halo
         would meet a sliver of the blocks on every side: with ``lead_px`` at the halo, tiles start so many pixels
-        (whole coarsest cells) after a block's edge, and their halos at it.
+        (whole coarsest cells) after a block's edge, and their halos at it; where that would add nearly a whole tile,
+        so many before the edge, and halos still meet no block more.
         """
         if resolution <= 0:
             raise UsageError("resolution is not positive", got=resolution, expected="metres, such as 10")
@@ -133,10 +134,15 @@ class MosaicGrid:
         step, snap = resolution * per_step, resolution * snap_px
         xmin, ymin, xmax, ymax = project_bbox(bbox, crs).bounds
         lead = resolution * math.ceil(lead_px / snap_px) * snap_px
-        ax, ay = anchor[0] + lead, anchor[1] - lead
+        ax, ay = anchor
         tiny = 1e-6
-        left = ax + math.floor((xmin - ax) / step + tiny) * step
-        top = ay - math.floor((ay - ymax) / step + tiny) * step
+
+        def start(edge: float) -> float:
+            """Where tiles start, counted from the anchor inwards, for an area that starts at ``edge``."""
+            first = math.floor((edge - lead) / step + tiny) * step + lead
+            return first + step - 2 * lead if edge - first > step - lead > lead else first
+
+        left, top = ax + start(xmin - ax), ay - start(ay - ymax)
         cols = max(math.ceil((xmax - left) / snap - tiny), 1)
         rows = max(math.ceil((top - ymin) / snap - tiny), 1)
         return cls(
