@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 
 SOURCE = "14 scans of synthetic regions, two virtual AMD EPYC cores, local disk"
 RATES: Mapping[str, float] = {
-    "reads": 3.25e-4,
-    "decoded_bytes": 2.19e-9,
-    "index_pixels": 4.62e-8,
-    "unet_pixels": 2.16e-7,
+    "reads": 2.8e-4,
+    "decoded_bytes": 2.24e-9,
+    "index_pixels": 5.1e-8,
+    "unet_pixels": 1.93e-7,
 }
 """Core seconds per unit of each field of :class:`Work`; 0 where there is none."""
 
