@@ -52,6 +52,7 @@ _ARCHITECTURES = {
     "kmeans": "Clusters of pixels",
     "patchcnn": "Residual patch classifier",
     "pixel": "Per-pixel linear model",
+    "probe": "Linear classifier of chips on fixed features",
     "trees": "Decision trees on pixels",
     "two_stage": "Segmenter and classifier",
     "ensemble": "Mean of several models",

@@ -78,6 +78,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         options={"width": 32, "blocks": 1, "dropout": 0.2, "symmetric": False},
         halo="minescale.models.patchcnn:halo_of",
     ),
+    "probe": Architecture(
+        build="minescale.models.probe:from_spec",
+        task="chips",
+        options={"base": None, "l2": (0.03, 0.1, 0.3, 1.0, 3.0), "folds": 5},
+        halo="minescale.models.probe:halo_of",
+    ),
     "segformer": Architecture(
         build="minescale.models.segformer:from_spec",
         task="pixels",

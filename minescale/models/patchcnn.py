@@ -80,16 +80,20 @@ class PatchCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         size = self.window
-        features = self.features(F.pixel_unshuffle(x, 2))
-        # Squares of `size` cells at every corner between cells: corner k lies at pixel 8 k.
-        before, after = size // 2, size - size // 2 if size % 2 == 0 else size // 2
-        padded = F.pad(features, (before, after, before, after), mode="replicate")
+        padded = pad_cells(self.features(F.pixel_unshuffle(x, 2)), size)
         pooled = torch.cat([F.avg_pool2d(padded, size, stride=1), F.max_pool2d(padded, size, stride=1)], dim=1)
         logits = F.linear(pooled.permute(0, 2, 3, 1), self.head.weight, self.head.bias).permute(0, 3, 1, 2)
-        return _to_pixels(logits, x.shape[2], x.shape[3], corners=size % 2 == 0)
+        return to_pixels(logits, x.shape[2], x.shape[3], corners=size % 2 == 0)
 
 
-def _to_pixels(logits: Tensor, rows: int, cols: int, *, corners: bool) -> Tensor:
+def pad_cells(cells: Tensor, size: int) -> Tensor:
+    """Cells (n, feature, y, x) padded with their border, so that every square of ``size`` of them has its middle in the
+    image: at the corners between cells, corner k at pixel 8 k, or in cells where ``size`` is odd."""
+    before, after = size // 2, size - size // 2 if size % 2 == 0 else size // 2
+    return F.pad(cells, (before, after, before, after), mode="replicate")
+
+
+def to_pixels(logits: Tensor, rows: int, cols: int, *, corners: bool) -> Tensor:
     """Bilinear to every pixel, from values at the corners of cells (one more than cells) or at their middles."""
     if not corners:
         return F.interpolate(logits, size=(rows, cols), mode="bilinear", align_corners=False)

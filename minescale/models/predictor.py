@@ -112,6 +112,15 @@ def _patchcnn_bytes(spec: ModelSpec) -> int:
     return 4 * (5 * len(spec.channels) + 3 * width + 6 * len(spec.classes))
 
 
+def _probe_bytes(spec: ModelSpec) -> int:
+    # Logarithms and pairs of each date, their change and squares; a packaged network's features; logits and scores.
+    base = spec.hyperparameters.get("base") or {}
+    bands = len(spec.bands)
+    values = bands * (bands + 1) // 2
+    features = 5 * len(base["bands"]) + 3 * int(base["hyperparameters"].get("width", 32)) if base else 0
+    return 4 * (4 * len(spec.channels) + 4 * values * spec.dates + features + 6 * len(spec.classes))
+
+
 def _feature_bytes(spec: ModelSpec) -> int:
     # The stripe and its scores; features are held for a few thousand pixels at a time.
     return 4 * (2 * len(spec.bands) + 8 + len(spec.hyperparameters.get("features", ())))
@@ -177,6 +186,7 @@ _FAMILIES: dict[str, Family] = {
     "kmeans": Family(factory="minescale.models.kmeans:KMeansPredictor", bytes_per_pixel=_feature_bytes, torch=False),
     "trees": Family(factory="minescale.models.trees:TreesPredictor", bytes_per_pixel=_feature_bytes, torch=False),
     "patchcnn": Family(factory=_NETWORK, bytes_per_pixel=_patchcnn_bytes, together=True),
+    "probe": Family(factory=_NETWORK, bytes_per_pixel=_probe_bytes, together=True),
     "resnet34": Family(factory=_NETWORK, bytes_per_pixel=_resnet34_bytes, together=True),
     "sam": Family(factory=_NETWORK, bytes_per_pixel=_sam_bytes, together=True),
     "segformer": Family(

@@ -31,7 +31,9 @@ from minescale.training.origin import target_of
 from minescale.training.progress import Listener, silent
 
 _OF_NETWORKS = ("scaling", "batch", "augment", "loss", "optimiser", "schedule", "run")
-"""Sections of the settings that models of the pixel table do not read."""
+"""Sections of the settings that families without epochs do not read."""
+PROBE = "probe"
+"""The family that fits one layer on features of a network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +95,13 @@ def train(
         write_json(folder / SPLIT, json.loads(split.to_json()))
 
     fitted: Fitted | None
-    if config.family in TABLE_FAMILIES:
-        _refuse_of_networks(config, device)
+    if config.family == PROBE:
+        from minescale.training.probes import fit_probe
+
+        _refuse_of_networks(config)
+        fitted = fit_probe(split.of(dataset, "train"), learnt, config, device=device, begin=begin)
+    elif config.family in TABLE_FAMILIES:
+        _refuse_of_networks(config, windows=config.patch > 0, device=device)
         fitted = _fit_table(split.of(dataset, "train"), learnt, watched, config, folder, begin)
     else:
         from minescale.training.torch_fit import fit_torch
@@ -183,8 +190,8 @@ def _record(settings: Mapping[str, Any], digest: str, dataset: Dataset, split: S
     }
 
 
-def _refuse_of_networks(config: TrainConfig, device: str) -> None:
-    """Refuse settings that a model of the pixel table would not heed.
+def _refuse_of_networks(config: TrainConfig, *, windows: bool = False, device: str = "auto") -> None:
+    """Refuse settings that a fit without epochs would not heed.
 
     Raises
     ------
@@ -199,13 +206,13 @@ def _refuse_of_networks(config: TrainConfig, device: str) -> None:
         if getattr(getattr(config, section.name), entry.name) != getattr(getattr(usual, section.name), entry.name)
     ]
     changed += ["initial_weights"] if config.initial_weights else []
-    changed += ["patch (of windows)"] if config.patch else []
+    changed += ["patch (of windows)"] if windows else []
     changed += [f"device {device}"] if device not in ("auto", "cpu") else []
     if changed:
         raise UsageError(
             f"settings of networks, which {config.family} has no use for",
             got=", ".join(changed),
-            fix="leave them out; what a table model takes are its hyperparameters",
+            fix="leave them out; what this family takes are its hyperparameters",
         )
 
 

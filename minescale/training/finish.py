@@ -66,8 +66,7 @@ def finish(
     parts = {part: as_model_sees(samples, fitted.spec, config) for part, samples in parts.items()}
     with tempfile.TemporaryDirectory() as scratch:
         spec, watched = _decided(fitted, parts["val"], Path(scratch), device)
-        # What the data may not, the weights may not: a licence of "none" stays "none".
-        spec = spec.replace(licence=dataset.licence, training=_facts(spec, dataset, split, parts, audit))
+        spec = spec.replace(training=_facts(spec, dataset, split, parts, audit))
         draft = _written(Path(scratch) / "decided", fitted, spec)
         metrics: dict[str, Any] = {}
         for part in ("val", "test"):

@@ -1,9 +1,10 @@
 """The geographic hold-out of the Amazon Mining Watch chips: mines of the Guianas, and negatives of sets kept whole.
 
-Only positives say where they lie. Test: every positive north of 0.5° N and east of 62° W (Guyana, Suriname, French
-Guiana, Amapá), and the negative sets in HARD, most of which models before theirs took for mines. Positives that do not
-say where they lie may be of the Guianas too and are in no part. Of the rest, sites (for chips without a place: sets)
-are dealt out to train and val.
+Only positives say where they lie. Test: every positive of the Guianas (Guyana, Suriname, French Guiana, Amapá), and
+the negative sets in HARD, most of which models before theirs took for mines. Positives that do not say where they lie
+may be of the Guianas too and are in no part. Of the rest, sites (for chips without a place: sets) are dealt out to
+train and val, those of positives and those of negatives on their own. Any other region can take the place of the
+Guianas, with the same negatives.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from minescale.labels.auditing.splitting import split_by
 from minescale.labels.formats.registry import open_dataset
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.split import Split
 
-NORTH_OF, EAST_OF = 0.5, -62.0
 HARD = (
     "v2.4_amazon_negatives",
     "v2.6_amazon_thresh_0.8_negatives",
@@ -28,22 +30,34 @@ HARD = (
     "v0.xx-SSL4EO-2023combined-negatives",
 )
 VAL = 0.15
+REGIONS = ("guianas", "andes", "south-west", "west", "east")
+"""North of 0.5° N and east of 62° W; west of 75° W; of the rest, south of 10° S and west of 60° W; west of 60° W; all
+others."""
 
 
-def hold_out(dataset: Dataset, seed: int = 11, *, unplaced: bool = False) -> Split:
-    """Train, val and test as described above; sites that straddle the border go to none either.
+def region(table: pd.DataFrame) -> NDArray[np.intp]:
+    """(n,) number of the region of each sample, -1 where its place is not known."""
+    lat, lon = (table[column].to_numpy(float) for column in ("lat", "lon"))
+    rules = [np.isnan(lat), (lat > 0.5) & (lon > -62), lon < -75, (lat < -10) & (lon < -60), lon < -60]
+    return np.asarray(np.select(rules, [-1, 0, 1, 2, 3], 4))
 
-    With ``unplaced``, positives without a place are in train or val all the same.
+
+def hold_out(dataset: Dataset, seed: int = 11, *, where: str = REGIONS[0], unplaced: bool = False) -> Split:
+    """Train, val and test as described above, with the positives of another region where that is asked for.
+
+    Sites that straddle the border of the region go to none. With ``unplaced``, positives without a place are in train
+    or val all the same.
     """
     table = dataset.samples
-    away = (table["lat"] > NORTH_OF) & (table["lon"] > EAST_OF)
-    test = (away & (table["label"] == 1)) | (table["set"].isin(HARD) & (table["label"] == 0))
+    found, positive = region(table), (table["label"] == 1).to_numpy()
+    test = np.where(positive, found == REGIONS.index(where), table["set"].isin(HARD))
     mixed = set(table.loc[test, "site"]) & set(table.loc[~test, "site"])
-    lost = (table["label"] == 1) & table["lat"].isna() & (not unplaced)
-    rows = np.flatnonzero((~test & ~lost & ~table["site"].isin(mixed)).to_numpy())
-    rest = split_by(dataset.subset(rows), "site", (1 - VAL, VAL, 0.0), seed=seed)
-    parts = {**rest.parts, **dict.fromkeys(table.loc[test & ~table["site"].isin(mixed), "id"], "test")}
-    settings = {"north_of": NORTH_OF, "east_of": EAST_OF, "negative_sets": list(HARD), "val": VAL, "seed": seed}
+    kept = ~table["site"].isin(mixed).to_numpy() & (~positive | (found >= 0) | unplaced)
+    parts = dict.fromkeys(table.loc[kept & test, "id"], "test")
+    for side in (positive, ~positive):
+        rows = np.flatnonzero(kept & ~test & side)
+        parts |= split_by(dataset.subset(rows), "site", (1 - VAL, VAL, 0.0), seed=seed).parts
+    settings = {"region": where, "negative_sets": list(HARD), "val": VAL, "seed": seed}
     return Split(parts=parts, rule="geographic hold-out", settings=settings)
 
 

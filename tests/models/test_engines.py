@@ -29,6 +29,15 @@ for _library in ("onnx", "onnxscript", "onnxruntime", "openvino"):
 FAMILIES = {
     "unet": {"halo": 16, "patch": 64, "hyperparameters": {"width": 8, "depth": 2, "logarithm": True}, "clip": 0.3},
     "patchcnn": {"task": "chips", "chip": 32, "halo": 48, "patch": 160, "hyperparameters": {"width": 8}},
+    "probe": {
+        "task": "chips",
+        "chip": 32,
+        "halo": 24,
+        "patch": 160,
+        "hyperparameters": {},
+        "mean": (0.0,) * 6,
+        "std": (1.0,) * 6,
+    },
 }
 LARGE = {
     "segformer": {"halo": 64, "patch": 192, "hyperparameters": {}},
@@ -49,6 +58,10 @@ def random_package(folder: Path, family: str, **changes: object) -> ModelPackage
             # Norms of a trained network are not the identity.
             module.running_mean.uniform_(-0.2, 0.2)
             module.running_var.uniform_(0.05, 0.3)
+    if family == "probe":
+        # Features of noise differ as little as this from each other.
+        network.middle.copy_(network.features(torch.from_numpy(images(spec, 1, 64, 64)))[0])
+        network.spread.fill_(0.02)
     return write_package(folder, spec, state_arrays(network), "card", {})
 
 
@@ -108,8 +121,9 @@ def test_large_networks_agree_too(cache: Path, tmp_path: Path, family: str) -> N
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_chips_are_classified_as_by_torch(packages: dict[str, ModelPackage], engine: str) -> None:
-    package = packages["patchcnn"]
+@pytest.mark.parametrize("family", ["patchcnn", "probe"])
+def test_chips_are_classified_as_by_torch(packages: dict[str, ModelPackage], family: str, engine: str) -> None:
+    package = packages[family]
     batch = images(package.spec, 9, 32, 32)
     ours, theirs = load_predictor(package, "cpu"), load_predictor(package, engine)
     got = theirs.classify(batch)  # type: ignore[attr-defined]

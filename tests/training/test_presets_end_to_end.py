@@ -25,7 +25,7 @@ from minescale.models.predictor import load_predictor
 from minescale.models.spec import ModelSpec
 from minescale.store.codes import Reason
 from minescale.synthetic import Region
-from minescale.training.api import train
+from minescale.training.api import PROBE, train
 from minescale.training.config import TrainConfig, list_presets, load_preset
 from minescale.training.repackage import repackage
 from minescale.training.tables.fit import TABLE_FAMILIES
@@ -106,7 +106,7 @@ def quick(preset: str, folder: Path, bands: tuple[str, ...]) -> TrainConfig:
     config = load_preset(preset)
     sizes = {**SMALLEST.get(config.family, {}), **(SMALL_TABLE if config.family in TABLE_FAMILIES else {})}
     config = config.replace({"hyperparameters": {**config.hyperparameters, **sizes}})
-    if config.family in TABLE_FAMILIES:
+    if config.family in {*TABLE_FAMILIES, PROBE}:
         return config
     config = config.replace(SHORT)
     if config.family == "sam":

@@ -25,7 +25,7 @@ def sklearn(part: str) -> ModuleType:
         return importlib.import_module(f"sklearn.{part}")
     except ImportError as error:
         raise ModelError(
-            "models of the pixel table are fitted by scikit-learn, which is not installed",
+            "this family is fitted by scikit-learn, which is not installed",
             got=error,
             fix="pip install 'minescale[train]'",
         ) from error

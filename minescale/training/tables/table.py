@@ -105,7 +105,7 @@ def sample_table(
     """
     measured = distances or sampling.buffer_m > 0
     ids = dataset.samples["id"].astype(str).tolist()
-    named = _groups(dataset)
+    named = groups_of(dataset)
     parts: list[tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.float32] | None]] = []
     for row, name in enumerate(ids):
         image, share, distance = _maps(dataset, row, target, sampling, measured)
@@ -142,7 +142,7 @@ def sample_table(
     )
 
 
-def _groups(dataset: Dataset) -> list[str]:
+def groups_of(dataset: Dataset) -> list[str]:
     """Name of each sample's group: its site, or where there is one site only, the image it was made of."""
     sites = dataset.samples["site"].astype(str)
     return (sites if sites.nunique() > 1 else dataset.parents().astype(str)).tolist()
