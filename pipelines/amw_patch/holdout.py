@@ -2,9 +2,9 @@
 
 Only positives say where they lie. Test: every positive of the Guianas (Guyana, Suriname, French Guiana, Amapá), and
 the negative sets in HARD, most of which models before theirs took for mines. Positives that do not say where they lie
-may be of the Guianas too and are in no part. Of the rest, sites (for chips without a place: sets) are dealt out to
-train and val, those of positives and those of negatives on their own. Any other region can take the place of the
-Guianas, with the same negatives.
+may be of the Guianas too and are in no part. Val, which sets threshold and calibration: a tenth of the other places,
+and the negative sets in WATCHED. All else trains: look-alikes that a model never saw are what it errs on. Any other
+region can take the place of the Guianas, with the same negatives.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ HARD = (
     "ACAexpanded_amazon_negatives2025-08",
     "v0.xx-SSL4EO-2023combined-negatives",
 )
-VAL = 0.15
+WATCHED = ("amazonas_2020_thresh_0.5_2_negatives", "v3.2_2023_negatives")
+VAL = 0.1
 REGIONS = ("guianas", "andes", "south-west", "west", "east")
 """North of 0.5° N and east of 62° W; west of 75° W; of the rest, south of 10° S and west of 60° W; west of 60° W; all
 others."""
@@ -53,11 +54,12 @@ def hold_out(dataset: Dataset, seed: int = 11, *, where: str = REGIONS[0], unpla
     test = np.where(positive, found == REGIONS.index(where), table["set"].isin(HARD))
     mixed = set(table.loc[test, "site"]) & set(table.loc[~test, "site"])
     kept = ~table["site"].isin(mixed).to_numpy() & (~positive | (found >= 0) | unplaced)
-    parts = dict.fromkeys(table.loc[kept & test, "id"], "test")
-    for side in (positive, ~positive):
-        rows = np.flatnonzero(kept & ~test & side)
-        parts |= split_by(dataset.subset(rows), "site", (1 - VAL, VAL, 0.0), seed=seed).parts
-    settings = {"region": where, "negative_sets": list(HARD), "val": VAL, "seed": seed}
+    others = dataset.subset(np.flatnonzero(kept & ~test & positive))
+    parts = split_by(others, "site", (1 - VAL, VAL, 0.0), seed=seed).parts
+    parts |= dict.fromkeys(table.loc[kept & ~test & ~positive, "id"], "train")
+    parts |= dict.fromkeys(table.loc[kept & ~positive & table["set"].isin(WATCHED), "id"], "val")
+    parts |= dict.fromkeys(table.loc[kept & test, "id"], "test")
+    settings = {"region": where, "test_sets": list(HARD), "val_sets": list(WATCHED), "val": VAL, "seed": seed}
     return Split(parts=parts, rule="geographic hold-out", settings=settings)
 
 

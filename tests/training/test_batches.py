@@ -199,6 +199,25 @@ def test_another_atmosphere_is_blue_and_the_same_for_all_pixels() -> None:
         assert float(changed.std(dim=(2, 3)).max()) < 1e-6
 
 
+def test_f24_haze_is_one_transmission_and_airlight_for_a_chip_before_any_scaling() -> None:
+    """x t + A (1 - t) on reflectance, t of U(0.7, 1) and A of U(0.8, 1) unless settings say otherwise."""
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.uniform(0.02, 0.5, (200, 4, 2, 2)).astype(np.float32))
+    how = Augmentation(settings=AugmentConfig(turns=False, haze=1.0), bands=BANDS, toa=False)
+    changed, _ = how(images, torch.zeros(200, dtype=torch.int64), how.draw(rng, 200))
+    flat, hazy = images.reshape(200, -1).double(), changed.reshape(200, -1).double()
+    spread = flat - flat.mean(dim=1, keepdim=True)
+    t = (spread * hazy).sum(dim=1) / (spread * spread).sum(dim=1)
+    rest = hazy - flat * t[:, None]
+    torch.testing.assert_close(rest, rest[:, :1].expand_as(rest), atol=1e-5, rtol=0)  # one for all bands and pixels
+    airlight = rest[:, 0] / (1 - t)
+    assert 0.7 - 1e-4 <= float(t.min()) < 0.72
+    assert 0.98 < float(t.max()) <= 1 + 1e-4
+    clear = t < 0.99  # beyond, the airlight is a quotient of two small numbers
+    assert 0.8 - 1e-3 <= float(airlight[clear].min()) < 0.82
+    assert 0.98 < float(airlight[clear].max()) <= 1 + 1e-3
+
+
 @pytest.mark.parametrize("pair", [(0.0, 1.0), (0.9, 0.7), (0.5, 1.5)])
 def test_haze_that_is_none(pair: tuple[float, float]) -> None:
     with pytest.raises(ConfigError, match="transmission"):
