@@ -116,9 +116,9 @@ def _probe_bytes(spec: ModelSpec) -> int:
     # Logarithms and pairs of each date, their change and squares; a packaged network's features; logits and scores.
     base = spec.hyperparameters.get("base") or {}
     bands = len(spec.bands)
-    values = bands * (bands + 1) // 2
+    values = bands * (bands + 1) // 2 * (3 if spec.dates == 2 else 1)
     features = 5 * len(base["bands"]) + 3 * int(base["hyperparameters"].get("width", 32)) if base else 0
-    return 4 * (4 * len(spec.channels) + 4 * values * spec.dates + features + 6 * len(spec.classes))
+    return 4 * (4 * len(spec.channels) + 5 * values + features + 6 * len(spec.classes))
 
 
 def _feature_bytes(spec: ModelSpec) -> int:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from minescale.errors import ModelError
 from minescale.models import patchcnn
-from minescale.models.network import logarithm, scale
+from minescale.models.network import logarithm, options_of, scale
 from minescale.models.package import ModelPackage
 from minescale.models.patchcnn import STRIDE, PatchCNN, pad_cells, to_pixels
 from minescale.models.spec import HALO_STEP, ModelSpec
@@ -159,13 +159,14 @@ def described(package: ModelPackage, bands: tuple[str, ...]) -> dict[str, Any]:
             got=f"{spec.name}: family {spec.family}, {spec.dates} dates",
             expected="family patchcnn, such as amw-patch-rgb",
         )
-    absent = [band for band in spec.bands if band not in bands]
-    if absent or spec.mean is None or spec.std is None:
+    if spec.mean is None or spec.std is None:
+        raise ModelError(f"{spec.name} does not say how its input is scaled", expected="mean and std of its bands")
+    if not set(spec.bands) <= set(bands):
         raise ModelError(
             f"{spec.name} reads bands that the set lacks",
             got=", ".join(bands),
             expected=", ".join(spec.bands),
-            fix="--set hyperparameters.base=another package, or none",
+            fix="--set hyperparameters.base=PKG of other bands, or --set hyperparameters.base=null",
         )
     return {
         "name": spec.name,
@@ -189,7 +190,11 @@ def from_spec(spec: ModelSpec) -> Probe:
     ModelError
         for a base that is not described, or whose bands are not read.
     """
-    about = spec.hyperparameters.get("base")
+    about = options_of(spec)["base"]
+    if spec.hyperparameters.get("logarithm"):
+        raise ModelError(
+            f"model {spec.name}: a probe takes reflectance as it is", got="logarithm true", expected="logarithm false"
+        )
     if about is not None and (not isinstance(about, Mapping) or set(about) != set(_KEYS)):
         raise ModelError(
             f"model {spec.name}: base",
@@ -209,6 +214,6 @@ def from_spec(spec: ModelSpec) -> Probe:
 def halo_of(options: Mapping[str, Any], chip: int | None) -> int:
     """Half a chip and the interpolation's cell, and what the network's convolutions see."""
     base = options.get("base")
-    if base:
+    if isinstance(base, Mapping):
         return patchcnn.halo_of({"blocks": 1, **base["hyperparameters"]}, chip)
     return int(math.ceil(((chip or 0) // 2 + STRIDE) / HALO_STEP) * HALO_STEP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +24,11 @@ from minescale.labels.sets.split import PARTS, Split
 from minescale.labels.sets.units import as_reflectance
 from minescale.models.ensemble import FAMILY, ensemble_spec, folder_of
 from minescale.models.package import ModelPackage
+from minescale.models.predictor import ENGINES
 from minescale.training.config import TrainConfig
 from minescale.training.curves import draw_curves
 from minescale.training.fitted import Fitted
-from minescale.training.folder import CURVES, HISTORY, SPLIT, begin_folder, check_folder, write_json
+from minescale.training.folder import CONFIG, CURVES, HISTORY, SPLIT, begin_folder, check_folder, write_json
 from minescale.training.origin import target_of
 from minescale.training.progress import Listener, silent
 
@@ -83,6 +85,8 @@ def train(
     """
     folder = Path(out)
     check_folder(folder)
+    if device in ENGINES:
+        raise UsageError("training runs in PyTorch", got=device, expected="auto, cpu, cuda or cuda:N")
     found = audit or examine(dataset, split)
     found.require(force=force)
     bands = _channels(dataset, config)
@@ -99,9 +103,13 @@ def train(
         from minescale.training.probes import fit_probe
 
         _refuse_of_networks(config)
-        fitted = fit_probe(split.of(dataset, "train"), learnt, config, device=device, begin=begin)
+        _require_same(folder, record, resume=resume)
+        _require_both_sides(watched, target_of(config.target, watched.classes), config.family)
+        fitted = fit_probe(split.of(dataset, "train"), learnt, config, device=device)
+        begin()
     elif config.family in TABLE_FAMILIES:
         _refuse_of_networks(config, windows=config.patch > 0, device=device)
+        _require_same(folder, record, resume=resume)
         fitted = _fit_table(split.of(dataset, "train"), learnt, watched, config, folder, begin)
     else:
         from minescale.training.torch_fit import fit_torch
@@ -191,13 +199,19 @@ def _record(settings: Mapping[str, Any], digest: str, dataset: Dataset, split: S
 
 
 def _refuse_of_networks(config: TrainConfig, *, windows: bool = False, device: str = "auto") -> None:
-    """Refuse settings that a fit without epochs would not heed.
+    """Refuse settings that a fit without epochs would not heed, and more processes than one.
 
     Raises
     ------
     UsageError
         naming them.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            f"{config.family} is fitted by one process",
+            got=f"{os.environ['WORLD_SIZE']} processes",
+            fix="start it without torchrun",
+        )
     usual = TrainConfig(name=config.name, family=config.family)
     changed = [
         f"{section.name}.{entry.name}"
@@ -213,6 +227,24 @@ def _refuse_of_networks(config: TrainConfig, *, windows: bool = False, device: s
             f"settings of networks, which {config.family} has no use for",
             got=", ".join(changed),
             fix="leave them out; what this family takes are its hyperparameters",
+        )
+
+
+def _require_same(folder: Path, record: Mapping[str, Any], *, resume: bool) -> None:
+    """Refuse a folder that holds a training of something else, which its files would be mixed with.
+
+    Raises
+    ------
+    UsageError
+    """
+    path = folder / CONFIG
+    if not resume or not path.is_file():
+        return
+    held = json.loads(path.read_text(encoding="utf-8"))
+    if any(held.get(part) != record[part] for part in ("digest", "dataset", "split")):
+        raise UsageError(
+            f"{folder} holds a training with other settings, data or split",
+            fix="start anew: --no-resume, or another --out",
         )
 
 

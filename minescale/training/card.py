@@ -39,6 +39,10 @@ def _data(spec: ModelSpec, metrics: Mapping[str, Any]) -> list[str]:
     known = spec.training
     lines = ["## Data", "", f"- Set: {known.get('data', known.get('dataset', 'not named'))}"]
     lines += [f"- Attribution: {known['attribution']}"] if "attribution" in known else []
+    if "base" in known:
+        owed = f", attribution: {known['base_attribution']}" if "base_attribution" in known else ""
+        lines.append(f"- Features are in part those of {known['base']}{owed}")
+    lines += [f"- Of it: {known['base_caveat']}"] if "base_caveat" in known else []
     lines.append(f"- Licence of the data: {known.get('data_licence', spec.licence)}; of the weights: {spec.licence}")
     sizes = ", ".join(
         f"{part} {n} samples of {known['sites'][part]} sites" for part, n in known.get("samples", {}).items()

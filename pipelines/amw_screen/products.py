@@ -21,6 +21,8 @@ SUN_ZENITH, AEROSOL = 35.0, 0.005
 FULL = 0.3
 """Reflectance of the number 255; brighter ground has it too."""
 SURFACE = "-surface"
+CALIBRATES = 0.15
+"""Share of the training samples that sets the threshold, whole sites of them."""
 
 
 def both_products(dataset: Dataset) -> Dataset:
@@ -37,15 +39,19 @@ def product(dataset: Dataset, *, surface: bool) -> Dataset:
 
 
 def held_out(dataset: Dataset) -> Split:
-    """The hold-out of the patch classifier: test the Guianas, val other sites, which calibrate here."""
+    """Test is that of the patch classifier; of all else a share of the sites calibrates, with or without a place."""
     path = Path(__file__).parents[1] / "amw_patch" / "holdout.py"
     spec = importlib.util.spec_from_file_location("amw_holdout", path)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    split: Split = module.hold_out(dataset, unplaced=True)
-    return split
+    found: Split = module.hold_out(dataset, unplaced=True)
+    test = {i: "test" for i, part in found.parts.items() if part == "test"}
+    rest = dataset.samples["id"].isin(found.parts.keys() - test.keys()).to_numpy()
+    sites = split_by(dataset.subset(np.flatnonzero(rest)), "site", (1 - CALIBRATES, CALIBRATES, 0.0), seed=11)
+    settings = {**found.settings, "calibrates": CALIBRATES}
+    return Split(parts={**sites.parts, **test}, rule=found.rule, settings=settings)
 
 
 def splits(dataset: Dataset, fit_val: float) -> tuple[Split, Split]:

@@ -35,6 +35,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
+TWO_DATES: dict[str, Any] = {"bands": ("red", "green", "nir"), "dates": 2}
+"""Of a probe, which holds the change besides; as many channels as the others' six bands."""
+
+
 def spec_of(family: str, **changes: Any) -> ModelSpec:
     values = {"family": family, "task": ARCHITECTURES[family].task, **FAMILIES[family], **changes}
     values["halo"] = default_halo(family, values["hyperparameters"], values.get("chip"))
@@ -204,7 +208,7 @@ def test_maps_of_chips_agree_where_features_share_their_ground(landscape: np.nda
     ("family", "changes", "size"),
     [
         ("patchcnn", {"patch": 256, "hyperparameters": {"width": 32}}, 512),
-        ("probe", {"patch": 256}, 512),
+        ("probe", {"patch": 256, **TWO_DATES}, 512),
         ("segformer", {"patch": 384}, 256),
         ("resnet34", {"patch": 320}, 64),
     ],

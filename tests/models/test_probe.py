@@ -15,7 +15,7 @@ from model_specs import unet_spec
 from minescale.errors import ModelError
 from minescale.models.network import InputScaling, build_network, default_halo, state_arrays
 from minescale.models.package import load_package, write_package
-from minescale.models.predictor import load_predictor
+from minescale.models.predictor import ENGINES, load_predictor
 from minescale.models.probe import Probe, described
 from minescale.models.spec import ModelSpec
 from minescale.models.windows import predict_tile
@@ -126,6 +126,26 @@ def test_maps_do_not_depend_on_tiles(landscape: np.ndarray, tmp_path: Path) -> N
     np.testing.assert_allclose(part, whole[size:, :size], atol=1e-4)
 
 
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_other_engines_agree_with_a_base_and_two_dates(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ENGINES[engine]:
+        pytest.importorskip(library, reason="minescale[fast] is not installed")
+    monkeypatch.setenv("MINESCALE_CACHE", str(tmp_path / "cache"))
+    spec = spec_of(dates=2, base=True)
+    network, images = network_of(spec), chips(3, 8, 64)
+    with torch.no_grad():
+        network.middle.copy_(network.features(torch.from_numpy(images))[1])
+        network.spread.fill_(0.3)
+    package = write_package(tmp_path / "p", spec, state_arrays(network), "card", {})
+    ours, theirs = load_predictor(package, "cpu"), load_predictor(package, engine)
+    wanted = ours.predict(images)
+    assert np.ptp(wanted[:, 0]) > 0.1
+    np.testing.assert_allclose(theirs.predict(images), wanted, atol=1e-4)
+    np.testing.assert_allclose(theirs.classify(images), ours.classify(images), atol=1e-4)  # type: ignore[attr-defined]
+
+
 def test_the_base_is_never_trained() -> None:
     network = network_of(spec_of(base=True)).train()
     assert network.base is not None
@@ -143,6 +163,8 @@ def test_what_cannot_be_a_base_is_refused() -> None:
     with pytest.raises(ModelError, match=r"(?s)bands that the set lacks.*got: blue, nir"):
         described(load_package(BASE), ("blue", "nir"))
     about = described(load_package(BASE), BANDS)
+    with pytest.raises(ModelError, match="reflectance as it is"):
+        build_network(spec_of(hyperparameters={"logarithm": True}))
     with pytest.raises(ModelError, match="base reads"):
         build_network(spec_of(("red", "nir"), hyperparameters={"base": about}))
     with pytest.raises(ModelError, match="base"):
