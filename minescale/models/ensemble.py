@@ -21,7 +21,7 @@ from minescale.models.recalibration import recalibrate
 from minescale.models.spec import HALO_STEP, ModelSpec, nearest
 
 FAMILY = "ensemble"
-_OPTIONS = ("members", "flips", "bytes_per_pixel", "step")
+_OPTIONS = ("members", "flips", "bytes_per_pixel", "work", "step")
 _ALIKE = ("channels", "classes", "target", "task", "chip", "dates", "resolution")
 """What members agree in."""
 
@@ -174,6 +174,7 @@ def ensemble_spec(
             "members": [member.digest for member in members],
             "flips": flips,
             "bytes_per_pixel": max(find_family(spec.family).bytes_per_pixel(spec) for spec in specs),
+            "work": (4 if flips else 1) * sum(find_family(spec.family).work(spec) for spec in specs),
             # Strides are powers of two: the widest fits all.
             "step": max(find_family(spec.family).step(spec) for spec in specs),
         },

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minescale.errors import ModelError
+from minescale.models import costs
 from minescale.models.package import ModelPackage
 from minescale.models.plugins import brought, offered
 from minescale.models.spec import HALO_STEP, ModelSpec, nearest
@@ -79,126 +80,60 @@ class Family:
     """Whether running it takes PyTorch, with the memory of its libraries; where not, it looks at each pixel alone."""
     together: bool = False
     """Whether ``predict`` takes patches together, up to :data:`AT_ONCE_BYTES`, not one after the other."""
+    work: Callable[[ModelSpec], float] = lambda spec: 1.0  # noqa: ARG005
+    """What a pixel costs, as a multiple of the U-Net of 16 channels that plans are priced by; of families without
+    PyTorch, of an index model. Without loading it."""
     step: Callable[[ModelSpec], int] = lambda spec: HALO_STEP  # noqa: ARG005
     """Pixels that origins of patches are multiples of, so that strides lie on the same ground in every tile; a multiple
     of 8."""
 
 
-def _unet_bytes(spec: ModelSpec) -> int:
-    # Scaled input and its folded copy, features at half the resolution (input, output, joined, workspace, and half as
-    # much again that huge pages waste), scores. Folded by 4 there is a quarter of the features.
-    width = int(spec.hyperparameters.get("width", 16))
-    copies = 5 if spec.hyperparameters.get("logarithm") else 4
-    return 4 * (copies * len(spec.channels) + 3 * width + 6 * len(spec.classes))
-
-
-def _unet_step(spec: ModelSpec) -> int:
-    options = spec.hyperparameters
-    return max(HALO_STEP, int(options.get("fold", 2)) << (int(options.get("depth", 3)) - 1))
-
-
-def _index_bytes(spec: ModelSpec) -> int:
-    rules = spec.hyperparameters.get("rules", ())
-    return 4 * (2 * len(spec.bands) + sum(len(rule["ramps"]) for rule in rules) + 8)
-
-
-def _pixel_bytes(spec: ModelSpec) -> int:
-    return 4 * (2 * len(spec.bands) + 6)
-
-
-def _patchcnn_bytes(spec: ModelSpec) -> int:
-    # Scaled input, the widest features with their workspace, logits and scores.
-    width = int(spec.hyperparameters.get("width", 32))
-    return 4 * (5 * len(spec.channels) + 3 * width + 6 * len(spec.classes))
-
-
-def _probe_bytes(spec: ModelSpec) -> int:
-    # Logarithms and pairs of each date, their change and squares; a packaged network's features; logits and scores.
-    base = spec.hyperparameters.get("base") or {}
-    bands = len(spec.bands)
-    values = bands * (bands + 1) // 2 * (3 if spec.dates == 2 else 1)
-    features = 5 * len(base["bands"]) + 3 * int(base["hyperparameters"].get("width", 32)) if base else 0
-    return 4 * (4 * len(spec.channels) + 5 * values + features + 6 * len(spec.classes))
-
-
-def _feature_bytes(spec: ModelSpec) -> int:
-    # The stripe and its scores; features are held for a few thousand pixels at a time.
-    return 4 * (2 * len(spec.bands) + 8 + len(spec.hyperparameters.get("features", ())))
-
-
-def _segformer_bytes(spec: ModelSpec) -> int:
-    # At a quarter of the resolution: four copies of the first stage's widened features, or five of the decoder's.
-    size = str(spec.hyperparameters.get("size", "b0"))
-    first, decoder = (32 if size == "b0" else 64), (256 if size in {"b0", "b1"} else 768)
-    features = max(4 * 4 * first + 6 * first, 5 * decoder + 2 * first) // 16
-    return 4 * (5 * len(spec.channels) + features + 6 * len(spec.classes))
-
-
-def _resnet34_bytes(spec: ModelSpec) -> int:
-    # The enlarged input with its padded copy, and two of the first layer's 64 features at half the resolution.
-    input_px = int(spec.hyperparameters.get("input_px", 224))
-    area = (input_px / (spec.chip or input_px)) ** 2
-    return int(4 * (5 * len(spec.channels) + area * (4 * len(spec.channels) + 3 * 16) + 6 * len(spec.classes)))
-
-
-def _two_stage_bytes(spec: ModelSpec) -> int:
-    # The larger of two networks as wide as ours get, a class map, labels, and the image once more for each stage.
-    return 4 * (8 * len(spec.channels) + 3 * 64 + 6 * 8 + 4)
-
-
-def _ensemble_bytes(spec: ModelSpec) -> int:
-    # Members run one after the other, on a mirrored copy; beside them the sum of scores, and one that is corrected.
-    member = spec.hyperparameters.get("bytes_per_pixel", 0)
-    return int(member) + 4 * (len(spec.channels) + 4 * len(spec.classes))
-
-
-def _ensemble_step(spec: ModelSpec) -> int:
-    return int(spec.hyperparameters.get("step", HALO_STEP))
-
-
-def _sam_bytes(spec: ModelSpec) -> int:
-    # Attention over all tokens, with its bias, of every head; or the widened features of a layer.
-    options = spec.hyperparameters
-    width, heads, image_px = _SAM_SIZES.get(str(options.get("size", "mini")), _SAM_SIZES["huge"])
-    enlarge = int(options.get("enlarge", 1))
-    image_px = int(options.get("image_px", 0)) or image_px
-    edge = max(spec.patch * enlarge, image_px)
-    tokens = (edge / 16) ** 2
-    network = 4 * tokens * (3 * heads * tokens + 12 * width + 256 * 3)
-    return int(4 * (5 * len(spec.channels) + 9 * enlarge**2 + 6 * len(spec.classes)) + network / spec.patch**2)
-
-
-_SAM_SIZES = {"mini": (64, 4, 256), "base": (768, 12, 1024), "large": (1024, 16, 1024), "huge": (1280, 16, 1024)}
-"""Width, heads and edge of the image, as in :mod:`minescale.models.sam`, which imports torch."""
 _NETWORK = "minescale.models.network:NetworkPredictor"
 _DEEPEST_STRIDE = 32
 """Of the networks whose features end at a thirty-second of the image's resolution."""
 _FAMILIES: dict[str, Family] = {
     "ensemble": Family(
         factory="minescale.models.ensemble:EnsemblePredictor",
-        bytes_per_pixel=_ensemble_bytes,
+        bytes_per_pixel=costs.ensemble_bytes,
         engines=True,
         together=True,
-        step=_ensemble_step,
+        step=costs.ensemble_step,
+        work=costs.ensemble_work,
     ),
-    "index": Family(factory="minescale.models.index:IndexPredictor", bytes_per_pixel=_index_bytes, torch=False),
-    "pixel": Family(factory="minescale.models.pixel:PixelPredictor", bytes_per_pixel=_pixel_bytes, torch=False),
-    "kmeans": Family(factory="minescale.models.kmeans:KMeansPredictor", bytes_per_pixel=_feature_bytes, torch=False),
-    "trees": Family(factory="minescale.models.trees:TreesPredictor", bytes_per_pixel=_feature_bytes, torch=False),
-    "patchcnn": Family(factory=_NETWORK, bytes_per_pixel=_patchcnn_bytes, together=True),
-    "probe": Family(factory=_NETWORK, bytes_per_pixel=_probe_bytes, together=True),
-    "resnet34": Family(factory=_NETWORK, bytes_per_pixel=_resnet34_bytes, together=True),
-    "sam": Family(factory=_NETWORK, bytes_per_pixel=_sam_bytes, together=True),
+    "index": Family(factory="minescale.models.index:IndexPredictor", bytes_per_pixel=costs.index_bytes, torch=False),
+    "pixel": Family(factory="minescale.models.pixel:PixelPredictor", bytes_per_pixel=costs.pixel_bytes, torch=False),
+    "kmeans": Family(
+        factory="minescale.models.kmeans:KMeansPredictor", bytes_per_pixel=costs.feature_bytes, torch=False
+    ),
+    "trees": Family(
+        factory="minescale.models.trees:TreesPredictor",
+        bytes_per_pixel=costs.feature_bytes,
+        torch=False,
+        work=costs.trees_work,
+    ),
+    "patchcnn": Family(factory=_NETWORK, bytes_per_pixel=costs.patchcnn_bytes, together=True, work=costs.patchcnn_work),
+    "probe": Family(factory=_NETWORK, bytes_per_pixel=costs.probe_bytes, together=True, work=costs.probe_work),
+    "resnet34": Family(factory=_NETWORK, bytes_per_pixel=costs.resnet34_bytes, together=True, work=costs.resnet34_work),
+    "sam": Family(factory=_NETWORK, bytes_per_pixel=costs.sam_bytes, together=True, work=costs.sam_work),
     "segformer": Family(
-        factory=_NETWORK, bytes_per_pixel=_segformer_bytes, together=True, step=lambda _: _DEEPEST_STRIDE
+        factory=_NETWORK,
+        bytes_per_pixel=costs.segformer_bytes,
+        together=True,
+        step=lambda _: _DEEPEST_STRIDE,
+        work=costs.segformer_work,
     ),
     "two_stage": Family(
         factory="minescale.models.cascade:TwoStagePredictor",
-        bytes_per_pixel=_two_stage_bytes,
+        bytes_per_pixel=costs.two_stage_bytes,
         engines=True,
         step=lambda _: _DEEPEST_STRIDE,
     ),
-    "unet": Family(factory="minescale.models.unet:UNetPredictor", bytes_per_pixel=_unet_bytes, step=_unet_step),
+    "unet": Family(
+        factory="minescale.models.unet:UNetPredictor",
+        bytes_per_pixel=costs.unet_bytes,
+        step=costs.unet_step,
+        work=costs.unet_work,
+    ),
 }
 _CACHE: dict[tuple[str, str], Predictor] = {}
 _LOCK = threading.RLock()  # a model may load others

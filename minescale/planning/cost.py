@@ -168,7 +168,7 @@ def _price_level(plan: ScanPlan, level: LevelSpec, prices: Prices, share: float,
     # The last blocks below a tile are read whole where its neighbour runs too and wants the rest.
     unread = spared * (1 - share) + ends * share
     requests, compressed, decoded = (touched - unread - saved * share) * share
-    predicted = float(pixels[index.inside.ravel()].sum()) * len(plan.periods) * share
+    predicted = float(pixels[index.inside.ravel()].sum()) * len(plan.periods) * share * level.work
     alone = not find_family(level.family).torch
     work = Work(
         tiles=n_tiles * share,

@@ -147,6 +147,7 @@ def plan_scenes(
                 bands=_channels(found.spec.bands, sensor),
                 halo=found.spec.halo,
                 model_digest=found.digest,
+                work=find_family(found.spec.family).work(found.spec),
             )
             for i, found in enumerate(packages)
         ),

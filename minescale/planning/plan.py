@@ -70,6 +70,8 @@ class LevelSpec:
     halo: int
     """Pixels read beyond each edge of a tile for the model."""
     model_digest: str
+    work: float = 1.0
+    """What the model costs for a pixel, see :class:`minescale.models.predictor.Family`."""
 
     @property
     def physical_bands(self) -> tuple[str, ...]:

@@ -29,9 +29,9 @@ class Work:
     """Source blocks read."""
     decoded_bytes: float = 0.0
     index_pixels: float = 0.0
-    """Pixels predicted by a model that looks at each by itself (families ``index`` and ``pixel``)."""
+    """Pixels predicted by a model that looks at each by itself, times what it costs beside an index model."""
     unet_pixels: float = 0.0
-    """Pixels predicted by a network (any other family)."""
+    """Pixels predicted by a network, times what it costs beside the U-Net that was measured."""
 
     def __mul__(self, share: float) -> Work:
         return Work(**{name: value * share for name, value in asdict(self).items()})

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from model_specs import SIX, unet_spec
 from test_windows import _MEASURE
+from torch.utils.flop_counter import FlopCounterMode
 
 from minescale.errors import ModelError
 from minescale.models import predictor as registry
@@ -23,6 +24,7 @@ from minescale.models.network import ARCHITECTURES, InputScaling, build_network,
 from minescale.models.package import WEIGHTS, ModelPackage, load_package, write_package
 from minescale.models.predictor import load_predictor
 from minescale.models.spec import ModelSpec
+from minescale.models.turns import untie
 from minescale.models.windows import predict_tile
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -226,6 +228,39 @@ def test_memory_stays_below_the_estimate(
     )
     measured = json.loads(done.stdout)
     assert 0.15 * measured["estimate"] < measured["used"] <= measured["estimate"], measured
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "edge"),
+    [
+        ("unet", {"hyperparameters": {}}, 640),
+        ("unet", {"hyperparameters": {"width": 24, "depth": 4, "fold": 4}, "classes": ("a", "b", "mine")}, 640),
+        ("unet", {"hyperparameters": {"width": 8, "depth": 1}}, 64),
+        ("patchcnn", {"hyperparameters": {}, "bands": ("red", "green", "blue"), "mean": None, "std": None}, 640),
+        ("patchcnn", {"hyperparameters": {"width": 64, "blocks": 2}}, 640),
+        ("segformer", {"hyperparameters": {"size": "b0"}}, 640),
+        ("segformer", {"hyperparameters": {"size": "b3"}}, 640),
+        ("resnet34", {"hyperparameters": {"input_px": 64}, "chip": 48}, 96),
+        ("sam", {"hyperparameters": {"size": "mini"}}, 256),
+    ],
+)
+def test_what_a_pixel_costs_is_what_torch_counts(family: str, changes: dict[str, Any], edge: int) -> None:
+    spec = spec_of(family, **changes)
+    with torch.device("meta"):  # no numbers, shapes only
+        network, x = build_network(spec).eval(), torch.zeros(1, len(spec.channels), edge, edge)
+    with FlopCounterMode(display=False) as counted, torch.inference_mode():
+        network(x)
+    found = registry.find_family(family).work(spec)
+    assert found == pytest.approx(counted.get_total_flops() / edge**2 / 11520, rel=0.1)
+
+
+def test_tied_weights_cost_what_their_kernels_do() -> None:
+    spec = spec_of("patchcnn", hyperparameters={"symmetric": True})
+    network = untie(build_network(spec).eval())
+    with FlopCounterMode(display=False) as counted, torch.inference_mode():
+        network(torch.zeros(1, 6, 128, 128))
+    wanted = counted.get_total_flops() / 128**2 / 11520
+    assert registry.find_family("patchcnn").work(spec) == pytest.approx(wanted, rel=0.1)
 
 
 @pytest.mark.parametrize("bands", [("red", "green", "blue"), SIX])

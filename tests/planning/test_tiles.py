@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest import mock
 
 import pyproj
@@ -65,9 +66,8 @@ def test_a_plan_makes_an_index_once() -> None:
     assert made.run_id is made.run_id, "it is a digest of the whole plan, and every job carries it"
 
 
-@pytest.mark.parametrize("days", [2, 8])
-def test_blocks_of_a_granule_are_counted_once_for_all_its_dates(days: int) -> None:
-    made = country(0.1, days=days)
+def alike(made: plan.ScanPlan) -> tuple[tuple[str, ...], cost.Prices]:
+    """What is read, and prices by which all of it lies in blocks of one size."""
     header = BlockSummary(
         factor=1,
         block=(512, 512),
@@ -78,10 +78,28 @@ def test_blocks_of_a_granule_are_counted_once_for_all_its_dates(days: int) -> No
         shape=(2400, 2400),
     )
     bands = (*made.levels[0].bands, "mask")
-    prices = cost.Prices({(band, 0): (header,) for band in bands})
+    return bands, cost.Prices({(band, 0): (header,) for band in bands})
+
+
+@pytest.mark.parametrize("days", [2, 8])
+def test_blocks_of_a_granule_are_counted_once_for_all_its_dates(days: int) -> None:
+    made = country(0.1, days=days)
+    bands, prices = alike(made)
     with mock.patch.object(cost, "count_blocks", wraps=cost.count_blocks) as counted:
         priced = cost.price_plan(made, prices, survivors=1.0)
     granules = len({scene.footprint.bounds for scene in made.scenes})
     assert counted.call_count <= 4 * granules, "bands and mask, by tile and by strip"
     work = priced.levels[0].work
     assert work.reads == len(bands) * sum(len(made.index(0).tiles_of(i)) for i in range(len(made.scenes)))
+
+
+def test_a_network_is_priced_by_what_a_pixel_of_it_costs(small: plan.ScanPlan) -> None:
+    _, prices = alike(small)
+    level = replace(small.levels[0], family="unet", work=1.0)
+    found = [
+        cost.price_plan(replace(small, levels=(replace(level, work=work),)), prices, survivors=1.0).levels[0].work
+        for work in (1.0, 8.0)
+    ]
+    assert found[1].unet_pixels == pytest.approx(8 * found[0].unet_pixels)
+    assert found[0].unet_pixels > 0
+    assert replace(found[1], unet_pixels=found[0].unet_pixels) == found[0]
