@@ -3,9 +3,8 @@
 Only positives say where they lie. Test: every positive of the Guianas (Guyana, Suriname, French Guiana, Amapá), and
 the negative sets in HARD, most of which models before theirs took for mines. Positives that do not say where they lie
 may be of the Guianas too and are in no part. Val, which sets threshold and calibration: a tenth of the other places,
-and the negative sets in WATCHED. All else trains: look-alikes that a model never saw are what it errs on. Of the sets
-in PLAIN, which were drawn at random and are easy, a share trains, lest a model see little else. Any other region can
-take the place of the Guianas, with the same negatives.
+and the negative sets in WATCHED. All else trains: look-alikes that a model never saw are what it errs on. Any other
+region can take the place of the Guianas, with the same negatives.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ HARD = (
     "v0.xx-SSL4EO-2023combined-negatives",
 )
 WATCHED = ("amazonas_2020_thresh_0.5_2_negatives", "v3.2_2023_negatives")
-PLAIN = ("random_negatives10k_2025-08", "v4.10_Q125_cloud_remnant_negatives")
-VAL, PLAIN_SHARE = 0.1, 0.3
+VAL = 0.1
 REGIONS = ("guianas", "andes", "south-west", "west", "east")
 """North of 0.5° N and east of 62° W; west of 75° W; of the rest, south of 10° S and west of 60° W; west of 60° W; all
 others."""
@@ -45,14 +43,7 @@ def region(table: pd.DataFrame) -> NDArray[np.intp]:
     return np.asarray(np.select(rules, [-1, 0, 1, 2, 3], 4))
 
 
-def hold_out(
-    dataset: Dataset,
-    seed: int = 11,
-    *,
-    where: str = REGIONS[0],
-    unplaced: bool = False,
-    plain_share: float = PLAIN_SHARE,
-) -> Split:
+def hold_out(dataset: Dataset, seed: int = 11, *, where: str = REGIONS[0], unplaced: bool = False) -> Split:
     """Train, val and test as described above, with the positives of another region where that is asked for.
 
     Sites that straddle the border of the region go to none. With ``unplaced``, positives without a place are in train
@@ -65,19 +56,10 @@ def hold_out(
     kept = ~table["site"].isin(mixed).to_numpy() & (~positive | (found >= 0) | unplaced)
     others = dataset.subset(np.flatnonzero(kept & ~test & positive))
     parts = split_by(others, "site", (1 - VAL, VAL, 0.0), seed=seed).parts
-    plain = table["set"].isin(PLAIN) & (np.random.default_rng(0).random(len(table)) > plain_share)
-    parts |= dict.fromkeys(table.loc[kept & ~test & ~positive & ~plain, "id"], "train")
+    parts |= dict.fromkeys(table.loc[kept & ~test & ~positive, "id"], "train")
     parts |= dict.fromkeys(table.loc[kept & ~positive & table["set"].isin(WATCHED), "id"], "val")
     parts |= dict.fromkeys(table.loc[kept & test, "id"], "test")
-    settings = {
-        "region": where,
-        "test_sets": list(HARD),
-        "val_sets": list(WATCHED),
-        "val": VAL,
-        "plain_sets": list(PLAIN),
-        "plain_share": plain_share,
-        "seed": seed,
-    }
+    settings = {"region": where, "test_sets": list(HARD), "val_sets": list(WATCHED), "val": VAL, "seed": seed}
     return Split(parts=parts, rule="geographic hold-out", settings=settings)
 
 

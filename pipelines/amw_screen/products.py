@@ -46,7 +46,7 @@ def held_out(dataset: Dataset) -> Split:
         raise FileNotFoundError(path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: Split = module.hold_out(dataset, unplaced=True, plain_share=1.0)
+    found: Split = module.hold_out(dataset, unplaced=True)
     test = {i: "test" for i, part in found.parts.items() if part == "test"}
     rest = dataset.samples["id"].isin(found.parts.keys() - test.keys()).to_numpy()
     sites = split_by(dataset.subset(np.flatnonzero(rest)), "site", (1 - CALIBRATES, CALIBRATES, 0.0), seed=11)
