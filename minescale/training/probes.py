@@ -125,7 +125,7 @@ def _owing(spec: ModelSpec, base: ModelSpec) -> ModelSpec:
     Raises
     ------
     ModelError
-        where the base does not run at the set's resolution, or on none of its sensors.
+        where the base does not run at the resolution of the set.
     """
     low, high = base.resolutions
     if not low <= spec.resolution <= high:
