@@ -240,8 +240,8 @@ def _require_same(folder: Path, record: Mapping[str, Any], *, resume: bool) -> N
     path = folder / CONFIG
     if not resume or not path.is_file():
         return
-    held = json.loads(path.read_text(encoding="utf-8"))
-    if any(held.get(part) != record[part] for part in ("digest", "dataset", "split")):
+    held, new = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(record))  # no tuples in either
+    if any(held.get(part) != new[part] for part in ("digest", "dataset", "split")):
         raise UsageError(
             f"{folder} holds a training with other settings, data or split",
             fix="start anew: --no-resume, or another --out",
