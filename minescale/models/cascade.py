@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from minescale.errors import ModelError, UsageError
 from minescale.models.package import ModelPackage, load_package, write_package
-from minescale.models.predictor import ChipPredictor, Predictor, load_predictor
+from minescale.models.predictor import ChipPredictor, Predictor, find_family, load_predictor
 from minescale.models.recalibration import recalibrate
 from minescale.models.spec import HALO_STEP, RESOLUTION_TOLERANCE, ModelSpec, nearest
 from minescale.models.windows import REFLECTANCE, not_finite, predict_classes, predict_tile
@@ -177,6 +177,8 @@ def write_two_stage(
             "min_area_ha": min_area_ha,
             SEGMENTER: segmenter.digest,
             CLASSIFIER: classifier.digest,
+            # Of the first stage; the second looks at what that one finds.
+            "work": find_family(first.family).work(first),
         },
         licence=first.licence if first.licence == second.licence else "other",
         description=f"{first.name} finds {', '.join(suspicious)}; {second.name} judges each piece.",
@@ -190,7 +192,7 @@ def write_two_stage(
 
 
 def _options(spec: ModelSpec) -> dict[str, Any]:
-    known = {*_OPTIONS, SEGMENTER, CLASSIFIER}
+    known = {*_OPTIONS, SEGMENTER, CLASSIFIER, "work"}
     for key in spec.hyperparameters:
         if key not in known:
             raise ModelError(f"model {spec.name}: unknown hyperparameter", got=key, expected=nearest(key, known))

@@ -1,9 +1,8 @@
 """What running a model of each family costs, by its specification alone: memory, work, and the grid of its strides.
 
 ``*_bytes`` are upper estimates of the memory that a pixel of a patch takes beyond its input. ``*_work`` is what a
-pixel costs as a multiple of the U-Net of 16 channels that plans are priced by (multiplications and additions, which
-torch's counter confirms); of families without PyTorch, of an index model. ``*_step`` are pixels that origins of patches
-are multiples of.
+pixel costs as a multiple of the U-Net of 16 channels that plans are priced by, in multiplications and additions; of
+families without PyTorch, of an index model. ``*_step`` are pixels that origins of patches are multiples of.
 """
 
 from __future__ import annotations
@@ -47,6 +46,12 @@ def trees_work(spec: ModelSpec) -> float:
 
 
 def ensemble_work(spec: ModelSpec) -> float:
+    # Of one that does not say what its members cost, at least their number.
+    options = spec.hyperparameters
+    return float(options.get("work", len(options.get("members", ())) * (4 if options.get("flips") else 1)))
+
+
+def two_stage_work(spec: ModelSpec) -> float:
     return float(spec.hyperparameters.get("work", 1.0))
 
 
@@ -68,8 +73,11 @@ def resnet34_work(spec: ModelSpec) -> float:
 
 
 def sam_work(spec: ModelSpec) -> float:
-    options = spec.hyperparameters
-    return _SAM_WORK.get(str(options.get("size", "mini")), _SAM_WORK["huge"]) * int(options.get("enlarge", 1)) ** 2
+    # As if all attention were in windows: a few global layers cost more where a patch is larger than the encoder's own.
+    options, size = spec.hyperparameters, str(spec.hyperparameters.get("size", "mini"))
+    own = int(options.get("image_px", 0)) or _SAM_SIZES.get(size, _SAM_SIZES["huge"])[2]
+    edge = max(spec.patch * int(options.get("enlarge", 1)), own)
+    return _SAM_WORK.get(size, _SAM_WORK["huge"]) * (edge / spec.patch) ** 2
 
 
 _REFERENCE = 11520.0

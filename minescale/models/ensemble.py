@@ -22,6 +22,8 @@ from minescale.models.spec import HALO_STEP, ModelSpec, nearest
 
 FAMILY = "ensemble"
 _OPTIONS = ("members", "flips", "bytes_per_pixel", "work", "step")
+ALONE = 0.26
+"""What a pixel costs an index model beside the U-Net that plans price networks by (:mod:`minescale.planning.rates`)."""
 _ALIKE = ("channels", "classes", "target", "task", "chip", "dates", "resolution")
 """What members agree in."""
 
@@ -174,7 +176,7 @@ def ensemble_spec(
             "members": [member.digest for member in members],
             "flips": flips,
             "bytes_per_pixel": max(find_family(spec.family).bytes_per_pixel(spec) for spec in specs),
-            "work": (4 if flips else 1) * sum(find_family(spec.family).work(spec) for spec in specs),
+            "work": (4 if flips else 1) * sum(_work(spec) for spec in specs),
             # Strides are powers of two: the widest fits all.
             "step": max(find_family(spec.family).step(spec) for spec in specs),
         },
@@ -183,6 +185,12 @@ def ensemble_spec(
         training=taught,
         description=f"Mean of {len(specs)} models: {', '.join(dict.fromkeys(spec.name for spec in specs))}.",
     )
+
+
+def _work(spec: ModelSpec) -> float:
+    """Of a member, in the units of networks, which an ensemble is priced as."""
+    family = find_family(spec.family)
+    return family.work(spec) * (1.0 if family.torch else ALONE)
 
 
 def copy_members(folder: str | Path, members: Sequence[ModelPackage]) -> None:

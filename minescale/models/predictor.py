@@ -126,6 +126,7 @@ _FAMILIES: dict[str, Family] = {
         factory="minescale.models.cascade:TwoStagePredictor",
         bytes_per_pixel=costs.two_stage_bytes,
         engines=True,
+        work=costs.two_stage_work,
         step=lambda _: _DEEPEST_STRIDE,
     ),
     "unet": Family(

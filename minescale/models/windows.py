@@ -14,6 +14,8 @@ from minescale.models.predictor import AT_ONCE_BYTES, Predictor, find_family
 from minescale.models.recalibration import recalibrate
 from minescale.models.spec import HALO_STEP, ModelSpec
 
+_PRICED_PATCH, _PRICED_HALO = 640, 48
+"""Of the U-Net whose scans the rates of plans were fitted on."""
 REFLECTANCE = np.float32(1e-4)
 """Composites are reflectance x 1e4."""
 _STRIPE_PIXELS = 1 << 16
@@ -157,6 +159,23 @@ def _by_patch(
             add_window(total, weight, inner, taper, y, x)
     normalise(total, weight)
     return total
+
+
+def work_of_tile(spec: ModelSpec, tile_px: int) -> float:
+    """What a pixel of a tile with its halo costs, as a multiple of what it costs the U-Net that plans are priced by.
+
+    Patches overlap, and those of a model with a wide halo overlap much. For models of single pixels, of an index model.
+    """
+    family = find_family(spec.family)
+    if not family.torch:
+        return family.work(spec)
+    priced = spec.replace(patch=_PRICED_PATCH, halo=_PRICED_HALO)
+    run = [
+        (len(axis.starts) * axis.patch / (tile_px + 2 * one.halo)) ** 2
+        for one, step in ((spec, family.step(spec)), (priced, HALO_STEP))
+        for axis in [_axis(tile_px, one, step)]
+    ]
+    return family.work(spec) * run[0] / run[1]
 
 
 def _axis(core: int, spec: ModelSpec, step: int) -> _Axis:

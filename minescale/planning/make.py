@@ -9,7 +9,7 @@ from minescale.errors import UsageError
 from minescale.grid import SNAP_PX, MosaicGrid, resolve_crs
 from minescale.models.package import ModelPackage, check_fits, load_package
 from minescale.models.predictor import find_family, resolve_device
-from minescale.models.windows import peak_bytes
+from minescale.models.windows import peak_bytes, work_of_tile
 from minescale.planning.cost import Prices, price_plan
 from minescale.planning.memory import MemoryProjection, check_memory, project_memory
 from minescale.planning.plan import LevelSpec, ScanPlan, ScanRequest
@@ -147,7 +147,7 @@ def plan_scenes(
                 bands=_channels(found.spec.bands, sensor),
                 halo=found.spec.halo,
                 model_digest=found.digest,
-                work=find_family(found.spec.family).work(found.spec),
+                work=work_of_tile(found.spec, round(tile_size * grid.resolution / grid.level_resolution(i))),
             )
             for i, found in enumerate(packages)
         ),

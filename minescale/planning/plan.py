@@ -71,7 +71,7 @@ class LevelSpec:
     """Pixels read beyond each edge of a tile for the model."""
     model_digest: str
     work: float = 1.0
-    """What the model costs for a pixel, see :class:`minescale.models.predictor.Family`."""
+    """What the model costs for a pixel of a tile, see :func:`minescale.models.windows.work_of_tile`."""
 
     @property
     def physical_bands(self) -> tuple[str, ...]:
@@ -118,7 +118,8 @@ class ScanPlan:
             "config": self.config.identity(),
             "sensor": self.sensor,
             "grid": self.grid.to_dict(),
-            "levels": [asdict(level) for level in self.levels],
+            # What a model costs decides no pixel.
+            "levels": [{k: v for k, v in asdict(level).items() if k != "work"} for level in self.levels],
             "threshold": self.threshold,
             "keep_threshold": self.keep_threshold,
             "scenes": self.scenes_digest,
@@ -162,6 +163,7 @@ class ScanPlan:
             "pyramid_reason": self.pyramid_reason,
             "n_scenes": len(self.scenes),
             **{k: v for k, v in self._identity().items() if k not in {"config", "bbox"}},
+            "levels": [asdict(level) for level in self.levels],
         }
         return json.dumps(values, indent=1, sort_keys=True) + "\n"
 

@@ -102,18 +102,21 @@ def train(
     if config.family == PROBE:
         from minescale.training.probes import fit_probe
 
-        _refuse_of_networks(config)
+        _refuse_unheeded(config)
         _require_same(folder, record, resume=resume)
         _require_both_sides(watched, target_of(config.target, watched.classes), config.family)
         fitted = fit_probe(split.of(dataset, "train"), learnt, config, device=device)
         begin()
     elif config.family in TABLE_FAMILIES:
-        _refuse_of_networks(config, windows=config.patch > 0, device=device)
+        _refuse_unheeded(config, windows=config.patch > 0, device=device)
         _require_same(folder, record, resume=resume)
         fitted = _fit_table(split.of(dataset, "train"), learnt, watched, config, folder, begin)
     else:
+        from minescale.training.checkpoint import CHECKPOINT
         from minescale.training.torch_fit import fit_torch
 
+        if not (folder / CHECKPOINT).is_file():  # which knows what it is of
+            _require_same(folder, record, resume=resume)
         source = split.of(dataset, "train")
         fitted = fit_torch(
             source, learnt, watched, config, folder, resume=resume, device=device, tell=tell, begin=begin
@@ -160,6 +163,7 @@ def train_members(
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     record = _record(settings, digest, dataset, split, found)
+    _require_same(folder, record, resume=resume)
     begin_folder(folder, record, resume=resume)
     write_json(folder / SPLIT, json.loads(split.to_json()))
     trained = [
@@ -198,7 +202,7 @@ def _record(settings: Mapping[str, Any], digest: str, dataset: Dataset, split: S
     }
 
 
-def _refuse_of_networks(config: TrainConfig, *, windows: bool = False, device: str = "auto") -> None:
+def _refuse_unheeded(config: TrainConfig, *, windows: bool = False, device: str = "auto") -> None:
     """Refuse settings that a fit without epochs would not heed, and more processes than one.
 
     Raises
@@ -206,7 +210,7 @@ def _refuse_of_networks(config: TrainConfig, *, windows: bool = False, device: s
     UsageError
         naming them.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if int(os.environ.get("WORLD_SIZE") or "1") > 1:
         raise UsageError(
             f"{config.family} is fitted by one process",
             got=f"{os.environ['WORLD_SIZE']} processes",

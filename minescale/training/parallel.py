@@ -77,7 +77,7 @@ def joined(device: str) -> Iterator[World]:
     ModelError
         where the environment does not make sense.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if int(os.environ.get("WORLD_SIZE") or "1") == 1:
         yield World()
         return
     try:

@@ -152,8 +152,8 @@ def joined_licence(one: str, other: str) -> str:
     for unclear in ("none", "other"):
         if unclear in {one, other}:
             return unclear
-    terms = [f"({text})" if " OR " in text else text for text in (one, other)]
-    return " AND ".join(dict.fromkeys(term for text in terms for term in text.split(" AND ")))
+    terms = [[f"({text})"] if " OR " in text else text.split(" AND ") for text in (one, other)]
+    return " AND ".join(dict.fromkeys(term for found in terms for term in found))
 
 
 def _settings(options: dict[str, Any]) -> tuple[list[float], int]:

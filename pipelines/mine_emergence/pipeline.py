@@ -21,7 +21,8 @@ APART_M = 1000.0
 
 def away(dataset: Dataset, taught: Dataset) -> Dataset:
     """Samples that lie further than 1 km from every place of another set; distances on a sphere (haversine)."""
-    here, there = (np.radians(part.samples[["lat", "lon"]].dropna().to_numpy(float)) for part in (dataset, taught))
+    here, there = (np.radians(part.samples[["lat", "lon"]].to_numpy(float)) for part in (dataset, taught))
+    there = there[np.isfinite(there).all(axis=1)]
     half = np.sin((here[:, None] - there[None]) / 2) ** 2
     chord = half[..., 0] + np.cos(here[:, None, 0]) * np.cos(there[None, :, 0]) * half[..., 1]
     nearest = 2 * 6_371_000 * np.arcsin(np.sqrt(chord)).min(axis=1)

@@ -107,6 +107,16 @@ def test_one_of_single_pixels_alone_needs_no_windows(tmp_path: Path) -> None:
     np.testing.assert_allclose(predict_tile(load_predictor(found, "cpu"), composite, 0), expected, atol=1e-6)
 
 
+def test_it_costs_what_its_members_do(tmp_path: Path) -> None:
+    packages = [_unet(tmp_path / f"m{i}", i) for i in range(2)]
+    one = find_family("unet").work(packages[0].spec)
+    for flips, views in ((False, 1), (True, 4)):
+        made = write_ensemble(tmp_path / f"mean-{flips}", packages, name="mean", flips=flips)
+        assert find_family("ensemble").work(made.spec) == pytest.approx(2 * views * one)
+    older = {k: v for k, v in made.spec.hyperparameters.items() if k != "work"}
+    assert find_family("ensemble").work(made.spec.replace(hyperparameters=older)) == 8
+
+
 def test_it_is_priced_by_its_largest_member(tmp_path: Path) -> None:
     members = [_unet(tmp_path / "a"), _pixel(tmp_path / "b", 1)]
     spec = write_ensemble(tmp_path / "both", members, name="both").spec

@@ -241,7 +241,8 @@ def test_memory_stays_below_the_estimate(
         ("segformer", {"hyperparameters": {"size": "b0"}}, 640),
         ("segformer", {"hyperparameters": {"size": "b3"}}, 640),
         ("resnet34", {"hyperparameters": {"input_px": 64}, "chip": 48}, 96),
-        ("sam", {"hyperparameters": {"size": "mini"}}, 256),
+        ("sam", {"hyperparameters": {"size": "mini"}, "patch": 256}, 256),
+        ("sam", {"hyperparameters": {"size": "base"}, "patch": 640}, 640),
     ],
 )
 def test_what_a_pixel_costs_is_what_torch_counts(family: str, changes: dict[str, Any], edge: int) -> None:

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_specs import unet_spec
+from model_specs import pixel_spec, unet_spec
 
 from minescale.errors import ModelError
 from minescale.models.ensemble import write_ensemble
 from minescale.models.package import ModelPackage, load_package
 from minescale.models.predictor import Predictor, load_predictor
+from minescale.models.spec import ModelSpec
 from minescale.models.unet import default_halo
-from minescale.models.windows import peak_bytes, predict_classes, predict_tile
+from minescale.models.windows import peak_bytes, predict_classes, predict_tile, work_of_tile
 
 Packages = Callable[..., ModelPackage]
 
@@ -183,7 +184,8 @@ import numpy as np
 from minescale.models.package import load_package
 from minescale.models.predictor import load_predictor
 from minescale.models.unet import default_halo
-from minescale.models.windows import peak_bytes, predict_classes, predict_tile
+from minescale.models.spec import ModelSpec
+from minescale.models.windows import peak_bytes, predict_classes, predict_tile, work_of_tile
 import torch
 torch.set_num_threads(1)
 def peak():
@@ -219,6 +221,31 @@ def test_memory_stays_below_the_estimate(
         found.append(json.loads(done.stdout))
     measured = min(found, key=lambda one: one["used"])
     assert 0.15 * measured["estimate"] < measured["used"] <= measured["estimate"], measured
+
+
+class Counting:
+    """Says nothing, and counts the pixels that it is asked about."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec, self.pixels = spec, 0
+
+    def predict(self, batch: np.ndarray) -> np.ndarray:
+        self.pixels += batch.shape[0] * batch.shape[2] * batch.shape[3]
+        return np.full((len(batch), 2, *batch.shape[2:]), 0.5, np.float32)
+
+
+@pytest.mark.parametrize("tile", [128, 1024, 1500])
+@pytest.mark.parametrize("halo", [48, 56, 192])
+def test_overlap_of_patches_is_work(tile: int, halo: int) -> None:
+    """Beside the U-Net that was timed: nothing more for one like it, more for a halo that makes patches overlap."""
+    specs = [unet_spec(patch=640, halo=h, hyperparameters={"width": 16, "depth": 3}) for h in (halo, 48)]
+    found = []
+    for spec in specs:
+        counting = Counting(spec)
+        predict_tile(counting, np.full((6, tile + 2 * spec.halo, tile + 2 * spec.halo), 900, np.uint16), spec.halo)
+        found.append(counting.pixels / (tile + 2 * spec.halo) ** 2)
+    assert work_of_tile(specs[0], tile) == pytest.approx(found[0] / found[1])
+    assert work_of_tile(pixel_spec(), tile) == 1.0
 
 
 def test_estimate_grows_with_the_tile_and_the_halo() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from unittest import mock
 
@@ -91,6 +92,19 @@ def test_blocks_of_a_granule_are_counted_once_for_all_its_dates(days: int) -> No
     assert counted.call_count <= 4 * granules, "bands and mask, by tile and by strip"
     work = priced.levels[0].work
     assert work.reads == len(bands) * sum(len(made.index(0).tiles_of(i)) for i in range(len(made.scenes)))
+
+
+def test_what_a_model_costs_is_no_part_of_a_run(small: plan.ScanPlan) -> None:
+    """Plans that were written before a price was corrected, or known, go on as they were."""
+    dear = replace(small, levels=tuple(replace(level, work=7.0) for level in small.levels))
+    assert dear.run_id == small.run_id
+    values = json.loads(dear.to_json())
+    assert plan.ScanPlan.from_json(json.dumps(values), small.scenes).levels[0].work == 7.0
+    for level in values["levels"]:
+        del level["work"]
+    older = plan.ScanPlan.from_json(json.dumps(values), small.scenes)
+    assert older.run_id == small.run_id
+    assert older.levels[0].work == 1.0
 
 
 def test_a_network_is_priced_by_what_a_pixel_of_it_costs(small: plan.ScanPlan) -> None:

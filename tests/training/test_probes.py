@@ -15,7 +15,7 @@ from minescale.labels.sets.dataset import ArrayReader
 from minescale.labels.sets.units import as_reflectance
 from minescale.models.package import load_package
 from minescale.models.predictor import load_predictor
-from minescale.training.api import train
+from minescale.training.api import train, train_members
 from minescale.training.config import TrainConfig
 from minescale.training.probes import joined_licence, left_out_losses
 from tests.training.toys import BANDS, chip_set, settings, split_of
@@ -207,3 +207,19 @@ def test_a_folder_of_another_training_is_left_alone(tmp_path: Path) -> None:
     anew = train(dataset, split_of(dataset), config(hyperparameters={"l2": 0.5}), tmp_path, resume=False)
     assert anew is not None
     assert anew.package.digest != made.package.digest
+
+
+def test_members_and_networks_leave_it_alone_too(tmp_path: Path) -> None:
+    dataset = chip_set(60, size=16)
+    split = split_of(dataset)
+    two = [config(hyperparameters={"l2": value}) for value in (0.1, 0.2)]
+    assert train_members(dataset, split, two, tmp_path / "two", name="mean") is not None
+    assert train(dataset, split, two[0], tmp_path / "one") is not None
+    held = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    other = [two[0], config(hyperparameters={"l2": 0.3})]
+    with pytest.raises(UsageError, match="holds a training with other settings"):
+        train_members(dataset, split, other, tmp_path / "two", name="mean")
+    with pytest.raises(UsageError, match="holds a training with other settings"):
+        train(dataset, split, settings("patchcnn"), tmp_path / "one")
+    assert held == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert train_members(dataset, split, two, tmp_path / "two", name="mean") is not None
