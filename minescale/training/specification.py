@@ -15,8 +15,10 @@ from minescale.training.origin import target_of, training_facts
 from minescale.training.samples import Samples
 from minescale.training.scaling import constants
 
-PATCH = 640
-"""Edge of the windows that a scan feeds a network with, where its halo allows."""
+KEPT = 544
+"""Pixels of a window that are kept: two of them, blended, are a tile of 1,024. A window is those and its halo."""
+PATCH, LARGEST = 640, 704
+"""Edge of the windows that a scan feeds a network with, where that would be more than the second."""
 CORE = 128
 """Pixels of such a window that are kept, at least: with fewer, a scan computes next to nothing but context."""
 _PAIR = re.compile(r"t(?P<date>[01])_(?P<band>.+)")
@@ -60,7 +62,7 @@ def make_spec(config: TrainConfig, source: Dataset, train: Samples) -> ModelSpec
         classes=source.classes.names,
         target=target_of(config.target, source.classes),
         threshold=0.5,
-        patch=config.patch or max(PATCH, _up(2 * halo + CORE)),
+        patch=config.patch or _patch(halo),
         halo=halo,
         mean=mean,
         std=std,
@@ -97,6 +99,11 @@ def _chip(train: Samples) -> int:
     """Edge of the chips, the shorter where they are not square, down to what strides allow."""
     edge = min(train[0][0].shape[1:])
     return max(HALO_STEP, edge // HALO_STEP * HALO_STEP)
+
+
+def _patch(halo: int) -> int:
+    wanted = 2 * halo + KEPT
+    return wanted if PATCH <= wanted <= LARGEST else max(PATCH, _up(2 * halo + CORE))
 
 
 def _up(pixels: int) -> int:

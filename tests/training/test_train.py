@@ -16,6 +16,7 @@ from minescale.labels.sets.dataset import ArrayReader, Dataset
 from minescale.labels.sets.split import Split
 from minescale.models.package import load_package
 from minescale.models.predictor import load_predictor
+from minescale.models.windows import work_of_tile
 from minescale.training.api import TrainResult, train
 from minescale.training.checkpoint import CHECKPOINT
 from minescale.training.loop import BEST, FINAL
@@ -298,3 +299,12 @@ def test_of_chips_with_odd_edges_the_middle_is_learnt_and_scored(tmp_path: Path)
         predictor.classify(chips[:, :, :7])
     with pytest.raises(ModelError, match="7 x 7 pixels"):
         trained(chip_set(size=19), tmp_path / "small", "patchcnn", changes={"run.epochs": 1, "batch.crop": 7})
+
+
+def test_windows_are_as_large_as_two_that_are_a_tile(tmp_path: Path) -> None:
+    """A halo wider than the U-Net's would else make three of two, and so more than twice the work."""
+    dataset = chip_set(size=48)
+    spec = trained(dataset, tmp_path, "patchcnn", changes={"run.epochs": 1}).package.spec
+    assert (spec.halo, spec.patch) == (56, 656)
+    narrow = spec.replace(patch=640)
+    assert work_of_tile(spec, 1024) < 0.6 * work_of_tile(narrow, 1024)
