@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 
 SOURCE = "14 scans of synthetic regions, two virtual AMD EPYC cores, local disk"
 RATES: Mapping[str, float] = {
-    "reads": 2.8e-4,
+    "reads": 2.81e-4,
     "decoded_bytes": 2.24e-9,
     "index_pixels": 5.1e-8,
-    "unet_pixels": 1.93e-7,
+    "unet_pixels": 1.92e-7,
 }
 """Core seconds per unit of each field of :class:`Work`; 0 where there is none."""
 
