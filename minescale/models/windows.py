@@ -167,7 +167,7 @@ def work_of_tile(spec: ModelSpec, tile_px: int) -> float:
     Patches overlap, and those of a model with a wide halo overlap much. For models of single pixels, of an index model.
     """
     family = find_family(spec.family)
-    if not family.torch:
+    if spec.pixelwise:  # an ensemble of such models as well, which has no patches that overlap
         return family.work(spec)
     priced = spec.replace(patch=_PRICED_PATCH, halo=_PRICED_HALO)
     run = [

@@ -15,7 +15,8 @@ from minescale.models.package import CARD, ITEM, ModelPackage, load_package, wri
 from minescale.models.predictor import find_family, load_predictor
 from minescale.models.recalibration import recalibrate
 from minescale.models.spec import ModelSpec, trained_range
-from minescale.models.windows import peak_bytes, predict_tile
+from minescale.models.windows import peak_bytes, predict_tile, work_of_tile
+from minescale.planning.rates import RATES
 
 _WARM = {"method": "temperature", "temperature": 3.0}
 
@@ -113,6 +114,9 @@ def test_it_costs_what_its_members_do(tmp_path: Path) -> None:
     for flips, views in ((False, 1), (True, 4)):
         made = write_ensemble(tmp_path / f"mean-{flips}", packages, name="mean", flips=flips)
         assert find_family("ensemble").work(made.spec) == pytest.approx(2 * views * one)
+    alone = write_package(tmp_path / "alone", pixel_spec(), pixel_weights(), "card", {})
+    pair = write_ensemble(tmp_path / "pair", [alone, alone], name="pair").spec
+    assert work_of_tile(pair, 1024) * RATES["unet_pixels"] == pytest.approx(2 * RATES["index_pixels"], rel=0.05)
     older = {k: v for k, v in made.spec.hyperparameters.items() if k != "work"}
     assert find_family("ensemble").work(made.spec.replace(hyperparameters=older)) == 8
 
