@@ -17,10 +17,11 @@ def unet_work(spec: ModelSpec) -> float:
     options = spec.hyperparameters
     width, depth, fold = (int(options.get(key, usual)) for key, usual in (("width", 16), ("depth", 3), ("fold", 2)))
     total, inputs = 2.0 * width * len(spec.classes), fold**2 * len(spec.channels)
+    way = 1 if options.get("residual") else 0
     for level in range(depth):
         w = width << level
-        up = 2 * w * w + 9 * 2 * w * w if level < depth - 1 else 0
-        total += 2 * (9 * w * (inputs + w) + up) / (fold << level) ** 2
+        up = 2 * w * w + (9 + way) * 2 * w * w if level < depth - 1 else 0
+        total += 2 * (9 * w * (inputs + w) + way * inputs * w + up) / (fold << level) ** 2
         inputs = w
     return total / _REFERENCE
 

@@ -1,9 +1,10 @@
 """Start from weights that somebody trained on other bands: what is copied, spread over the bands, or left random.
 
-The rule for the first convolution, given kernels of k bands and a network of n: a band that the file has keeps its
-own kernel; every other band gets the mean of the file's kernels times k / n, so that where no band is shared the
-response to a grey scene stays what it was (after Carreira and Zisserman 2017, doi:10.1109/CVPR.2017.502, who spread
-kernels over time). Tensors whose shapes differ otherwise, such as the head of other classes, stay random.
+The rule for convolutions that the image is fed to, given kernels of k bands and a network of n: a band that the file
+has keeps its own kernel; every other band gets the mean of the file's kernels times k / n, so that where no band is
+shared the response to a grey scene stays what it was (after Carreira and Zisserman 2017,
+doi:10.1109/CVPR.2017.502, who spread kernels over time). Tensors whose shapes differ otherwise, such as the head of
+other classes, stay random.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Inflation:
     bands: tuple[str, ...]
     copied: tuple[str, ...]
     inflated: tuple[str, ...]
-    """Kernels of the first convolution, by :data:`RULE`."""
+    """Kernels that the image is fed to, by :data:`RULE`."""
     random: tuple[str, ...]
     """Tensors that the file lacks or has in another shape; as they were."""
     unused: tuple[str, ...]
@@ -81,14 +82,15 @@ def load_initial(
     own = {name: tensor for name, tensor in network.state_dict().items() if is_weight(name)}
     rename = published_names(spec.family)
     given = {_ours(name, rename, own): (name, array) for name, array in arrays.items() if is_weight(name)}
-    first, groups = _first_kernel(network, spec)
-    file_bands = _bands_of(spec, given.get(first), groups, bands or told or _listed(metadata.get("bands")))
+    entrances, groups = _entrances(network, spec)
+    first = next((given[name] for name in entrances if name in given), None)
+    file_bands = _bands_of(spec, first, groups, bands or told or _listed(metadata.get("bands")))
     copied, inflated, state = [], [], {}
     for name, tensor in own.items():
         if name not in given:
             continue
         array = given[name][1]
-        if name == first and file_bands != spec.channels:
+        if name in entrances and file_bands != spec.channels:
             if (array.ndim, array.shape[0], array.shape[2:]) != (tensor.ndim, tensor.shape[0], tuple(tensor.shape[2:])):
                 continue
             array = inflate_kernel(array, file_bands, spec.channels)
@@ -171,16 +173,20 @@ def _ours(name: str, rename: Iterable[tuple[str, str]], own: Mapping[str, Any]) 
     return name
 
 
-def _first_kernel(network: nn.Module, spec: ModelSpec) -> tuple[str, int]:
-    """Name of the first convolution's kernels, and how many channels it has for a band; none: ``("", 1)``."""
-    channels = len(spec.channels)
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            if is_parametrized(module, "weight"):
-                return f"{name}.parametrizations.weight.original", 1  # tied kernels lie there, one for each band
-            fits = module.groups == 1 and module.in_channels % channels == 0
-            return (f"{name}.weight", module.in_channels // channels) if fits else ("", 1)
-    return "", 1
+def _entrances(network: nn.Module, spec: ModelSpec) -> tuple[tuple[str, ...], int]:
+    """Names of the kernels that the image is fed to, and how many channels they have for a band; none: ``((), 1)``."""
+    convolutions = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+    fed = getattr(network, "entrances", None) or [module for _, module in convolutions[:1]]
+    names, groups = [], 1
+    for name, module in convolutions:
+        if not any(module is entrance for entrance in fed):
+            continue
+        if is_parametrized(module, "weight"):
+            names.append(f"{name}.parametrizations.weight.original")  # tied kernels lie there, one for each band
+        elif module.groups == 1 and module.in_channels % len(spec.channels) == 0:
+            names.append(f"{name}.weight")
+            groups = module.in_channels // len(spec.channels)
+    return tuple(names), groups
 
 
 def _bands_of(

@@ -68,7 +68,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "unet": Architecture(
         build="minescale.models.unet:from_spec",
         task="pixels",
-        options={"width": 16, "depth": 3, "fold": 2, "symmetric": False},
+        options={"width": 16, "depth": 3, "fold": 2, "residual": False, "symmetric": False},
         halo="minescale.models.unet:halo_of",
         stride=32,
     ),

@@ -71,7 +71,7 @@ class PatchCNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * inputs, classes)
         if symmetric:
-            tie(self, first, self.head, fold=2)
+            tie(self, [first], self.head, fold=2)
 
     def chip(self, x: Tensor) -> Tensor:
         features = self.features(F.pixel_unshuffle(x, 2))

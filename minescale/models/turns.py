@@ -11,6 +11,7 @@ one sun: train with turns all the same, so that the eight do not differ.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -133,12 +134,12 @@ class _SameForAll(nn.Module):
         return values[:: self.pixels]
 
 
-def tie(network: nn.Module, first: nn.Conv2d, head: nn.Module, fold: int) -> None:
+def tie(network: nn.Module, entrances: Sequence[nn.Conv2d], head: nn.Module, fold: int) -> None:
     """Tie all weights of a network, in place.
 
     Parameters
     ----------
-    first : its first convolution, which is fed an image folded by ``fold``.
+    entrances : its convolutions that are fed an image folded by ``fold``.
     head : its last layer: a linear one on features averaged over places, or a convolution of one pixel whose outputs
         are unfolded by ``fold``.
     fold : edge of the squares that the image is folded by: 2, or 4 as 2 and 2.
@@ -149,8 +150,8 @@ def tie(network: nn.Module, first: nn.Conv2d, head: nn.Module, fold: int) -> Non
         where a layer's channels are no multiple of eight.
     """
     for module in [module for module in network.modules() if isinstance(module, (*_TIED, type(head)))]:
-        if module is first:
-            _check(first.out_channels)
+        if isinstance(module, nn.Conv2d) and any(module is entrance for entrance in entrances):
+            _check(module.out_channels)
             _register(module, "weight", _First(fold))
         elif module is head and isinstance(module, nn.Linear):
             _check(module.in_features)

@@ -43,15 +43,21 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
+def _way(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 1, bias=False)
+
+
 class UNet(nn.Module):
     """(n, band, y, x) scaled reflectance -> (n, class, y, x) logits; y and x are multiples of ``stride_of``.
 
     ``symmetric``: weights are tied, so that a turned or mirrored image gives the map turned or mirrored.
     """
 
-    def __init__(self, in_bands: int, classes: int, width: int, depth: int, fold: int, *, symmetric: bool) -> None:
+    def __init__(
+        self, in_bands: int, classes: int, width: int, depth: int, fold: int, *, residual: bool, symmetric: bool
+    ) -> None:
         super().__init__()
-        self.depth, self.fold = depth, fold
+        self.depth, self.fold, self.residual = depth, fold, residual
         widths = [width << level for level in range(depth)]
         inputs = [fold**2 * in_bands, *widths[:-1]]
         self.encoders = nn.ModuleList(
@@ -60,8 +66,17 @@ class UNet(nn.Module):
         self.ups = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[:-1])
         self.decoders = nn.ModuleList(_convolution(2 * w, w) for w in widths[:-1])
         self.head = nn.Conv2d(width, fold**2 * classes, 1)
+        if residual:
+            self.down_ways = nn.ModuleList(_way(i, w) for i, w in zip(inputs, widths, strict=True))
+            self.up_ways = nn.ModuleList(_way(2 * w, w) for w in widths[:-1])
         if symmetric:
-            tie(self, self.encoders[0][0][0], self.head, fold)  # type: ignore[index]
+            tie(self, self.entrances, self.head, fold)
+
+    @property
+    def entrances(self) -> list[nn.Conv2d]:
+        """The convolutions that are fed the folded image."""
+        first: nn.Conv2d = self.encoders[0][0][0]  # type: ignore[index]
+        return [first, self.down_ways[0]] if self.residual else [first]  # type: ignore[list-item]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.from_folded(F.pixel_unshuffle(x, 2))
@@ -72,15 +87,24 @@ class UNet(nn.Module):
             x = F.pixel_unshuffle(x, self.fold // 2)
         skips = []
         for level, encoder in enumerate(self.encoders):
-            x = encoder(F.max_pool2d(x, 2) if level else x)
+            x = F.max_pool2d(x, 2) if level else x
+            x = encoder(x) + self.down_ways[level](x) if self.residual else encoder(x)
             skips.append(x)
         for level in reversed(range(len(self.decoders))):
-            x = self.decoders[level](torch.cat([self.ups[level](x), skips[level]], dim=1))
+            x = torch.cat([self.ups[level](x), skips[level]], dim=1)
+            x = self.decoders[level](x) + self.up_ways[level](x) if self.residual else self.decoders[level](x)
         return F.pixel_shuffle(self.head(x), self.fold)
 
 
 def build_unet(
-    in_bands: int, classes: int, width: int = 16, depth: int = 3, fold: int = 2, *, symmetric: bool = False
+    in_bands: int,
+    classes: int,
+    width: int = 16,
+    depth: int = 3,
+    fold: int = 2,
+    *,
+    residual: bool = False,
+    symmetric: bool = False,
 ) -> UNet:
     """A U-Net with random weights.
 
@@ -91,6 +115,7 @@ def build_unet(
     depth : number of resolutions, the finest being that of the folded input.
     fold : edge of the squares that the input is folded by, 2 or 4. With 4 the network costs a quarter and sees twice as
         far: for things of many pixels, such as ponds.
+    residual : linear ways round the convolutions of each resolution, after He et al. 2016 (arXiv:1512.03385).
     symmetric : tie weights over the eight symmetries of a square; width is a multiple of 8 then.
 
     Raises
@@ -105,14 +130,15 @@ def build_unet(
         raise ModelError("U-Net: depth", got=depth, expected="1 to 5")
     if fold not in FOLDS or stride_of(depth, fold) > MAX_STRIDE:
         raise ModelError("U-Net: fold", got=f"{fold} at depth {depth}", expected="2, or 4 up to depth 4")
-    return UNet(in_bands, classes, width, depth, fold, symmetric=symmetric)
+    return UNet(in_bands, classes, width, depth, fold, residual=residual, symmetric=symmetric)
 
 
 def from_spec(spec: ModelSpec) -> UNet:
     """The U-Net of a specification, random weights."""
     options = options_of(spec)
     shape = (int(options[name]) for name in ("width", "depth", "fold"))
-    return build_unet(len(spec.channels), len(spec.classes), *shape, symmetric=bool(options["symmetric"]))
+    ways = {name: bool(options[name]) for name in ("residual", "symmetric")}
+    return build_unet(len(spec.channels), len(spec.classes), *shape, **ways)
 
 
 def halo_of(options: Mapping[str, Any], chip: int | None) -> int:  # noqa: ARG001  (families share a signature)
@@ -150,18 +176,6 @@ def default_halo(depth: int, fold: int = 2) -> int:
     """The receptive radius, rounded up to whole strides."""
     step = max(HALO_STEP, stride_of(depth, fold))
     return int(math.ceil(receptive_radius(depth, fold) / step) * step)
-
-
-def flops_per_pixel(in_bands: int, classes: int, width: int, depth: int, fold: int = 2) -> float:
-    """Floating-point operations (two per multiply-add) per input pixel, halo not counted."""
-    macs = float(width * classes)
-    for level in range(depth):
-        w, inputs = width << level, fold**2 * in_bands if level == 0 else width << (level - 1)
-        share = fold**2 * 4**level
-        macs += 9 * (inputs * w + w * w) / share
-        if level < depth - 1:
-            macs += (9 * 2 * w * w + 2 * w * w) / share
-    return 2 * macs
 
 
 class UNetPredictor:

@@ -27,7 +27,12 @@ for _library in ("onnx", "onnxscript", "onnxruntime", "openvino"):
     pytest.importorskip(_library, reason="minescale[fast] is not installed")
 
 FAMILIES = {
-    "unet": {"halo": 16, "patch": 64, "hyperparameters": {"width": 8, "depth": 2, "logarithm": True}, "clip": 0.3},
+    "unet": {
+        "halo": 16,
+        "patch": 64,
+        "hyperparameters": {"width": 8, "depth": 2, "residual": True, "logarithm": True},
+        "clip": 0.3,
+    },
     "patchcnn": {"task": "chips", "chip": 32, "halo": 48, "patch": 160, "hyperparameters": {"width": 8}},
     "probe": {
         "task": "chips",

@@ -236,6 +236,7 @@ def test_memory_stays_below_the_estimate(
         ("unet", {"hyperparameters": {}}, 640),
         ("unet", {"hyperparameters": {"width": 24, "depth": 4, "fold": 4}, "classes": ("a", "b", "mine")}, 640),
         ("unet", {"hyperparameters": {"width": 8, "depth": 1}}, 64),
+        ("unet", {"hyperparameters": {"width": 32, "depth": 4, "fold": 4, "residual": True}}, 640),
         ("patchcnn", {"hyperparameters": {}, "bands": ("red", "green", "blue"), "mean": None, "std": None}, 640),
         ("patchcnn", {"hyperparameters": {"width": 64, "blocks": 2}}, 640),
         ("segformer", {"hyperparameters": {"size": "b0"}}, 640),

@@ -26,6 +26,9 @@ def rgb_spec(family: str, **changes: Any) -> ModelSpec:
     return spec_of(family, bands=RGB, mean=None, std=None, **changes)
 
 
+RESIDUAL: dict[str, Any] = {"hyperparameters": {"width": 8, "depth": 2, "residual": True}}
+
+
 def symmetric(family: str) -> dict[str, Any]:
     return {"hyperparameters": {**spec_of(family).hyperparameters, "width": 16, "symmetric": True}}
 
@@ -73,12 +76,13 @@ def test_r117_kernels_are_spread_by_the_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    "family", ["unet", "patchcnn", "segformer", "resnet34", "symmetric unet", "symmetric patchcnn"]
+    "family",
+    ["unet", "residual unet", "patchcnn", "segformer", "resnet34", "symmetric unet", "symmetric patchcnn"],
 )
 def test_three_bands_go_into_six(family: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(1)
-    tied, family = family.startswith("symmetric"), family.rsplit(maxsplit=1)[-1]
-    changes = symmetric(family) if tied else {}
+    kind, _, family = family.rpartition(" ")
+    changes = {"": {}, "symmetric": symmetric(family), "residual": RESIDUAL}[kind]
     source = build_network(rgb_spec(family, **changes))
     save_file(state_arrays(source), tmp_path / "rgb.safetensors")
     spec = spec_of(family, **changes)
@@ -88,7 +92,7 @@ def test_three_bands_go_into_six(family: str, tmp_path: Path, caplog: pytest.Log
         report = load_initial(network, spec, tmp_path / "rgb.safetensors")
     assert str(report) in caplog.text
     assert report.to_dict()["rule"] in str(report)
-    assert len(report.inflated) == 1
+    assert len(report.inflated) == (2 if kind == "residual" else 1)
     assert report.random == report.unused == ()
     assert set(report.copied) | set(report.inflated) == set(before)
     # With 0 in the bands that the file lacks, the first convolution says what it said.
