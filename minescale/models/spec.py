@@ -27,6 +27,21 @@ Task = Literal["pixels", "chips"]
 _NAME = re.compile(r"^[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]$")
 
 
+def check_name(name: str) -> None:
+    """Refuse what cannot name a model, in the MLM extension's words (https://stac-extensions.github.io/mlm/).
+
+    Raises
+    ------
+    ModelError
+    """
+    if not _NAME.match(name):
+        raise ModelError(
+            "model name is not usable",
+            got=repr(name),
+            expected="three characters or more of letters, digits, _ . - and space: a letter first, no _ . - last",
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """Everything about a model except its weights. Checked when built.
@@ -86,8 +101,7 @@ class ModelSpec:
     description: str = ""
 
     def __post_init__(self) -> None:
-        if not _NAME.match(self.name):
-            raise ModelError("model name is not usable", got=self.name, expected="letters, digits, _ . - and spaces")
+        check_name(self.name)
         check_bands(self.bands, self.name)
         if self.target not in self.classes:
             raise ModelError(

@@ -25,6 +25,7 @@ from minescale.labels.sets.units import as_reflectance
 from minescale.models.ensemble import FAMILY, ensemble_spec, folder_of
 from minescale.models.package import ModelPackage
 from minescale.models.predictor import ENGINES
+from minescale.models.spec import check_name
 from minescale.training.config import TrainConfig
 from minescale.training.curves import draw_curves
 from minescale.training.fitted import Fitted
@@ -83,6 +84,7 @@ def train(
     ModelError
         for settings or samples that cannot be trained with.
     """
+    check_name(config.name)
     folder = Path(out)
     check_folder(folder)
     if device in ENGINES:
@@ -150,6 +152,7 @@ def train_members(
     name : of the whole.
     flips : average over three mirrored views of an image besides.
     """
+    check_name(name)
     folder = Path(out)
     check_folder(folder)
     found = audit or examine(dataset, split)

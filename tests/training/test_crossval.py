@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minescale.errors import UsageError
+from minescale.errors import ModelError, UsageError
 from minescale.evaluation.scored import score_dataset
 from minescale.evaluation.tally import pooled, tally
 from minescale.kernels.ranking import area_under_roc
@@ -18,7 +18,7 @@ from minescale.labels.auditing.splitting import kfold
 from minescale.labels.sets.dataset import Dataset
 from minescale.models.package import load_package
 from minescale.models.predictor import load_predictor
-from minescale.training.api import train_members
+from minescale.training.api import train, train_members
 from minescale.training.crossval import SUMMARY, cross_validate
 from tests.training.toys import chip_set, pixel_set, settings, split_of
 
@@ -97,6 +97,16 @@ def _betrayed(dataset: Dataset) -> Dataset:
     samples = dataset.samples.copy()
     samples["source"] = np.where((samples["label"] == 1) & (np.arange(len(samples)) % 4 > 0), "mines only", "both")
     return replace(dataset, samples=samples)
+
+
+def test_a_name_that_no_model_can_have_is_refused_before_any_work(tmp_path: Path) -> None:
+    dataset = pixel_set()
+    split, config = split_of(dataset), settings("unet")
+    with pytest.raises(ModelError, match="three characters"):
+        train_members(dataset, split, [config], tmp_path / "run", name="m")
+    with pytest.raises(ModelError, match="three characters"):
+        train(dataset, split, replace(config, name="9"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_seeds_are_averaged_and_the_mean_decides_for_itself(tmp_path: Path) -> None:
