@@ -125,7 +125,7 @@ def load_initial(
 
 
 def inflate_kernel(kernel: NDArray[Any], have: tuple[str, ...], want: tuple[str, ...]) -> NDArray[np.float32]:
-    """Kernels of a first convolution, (out, k groups, y, x), for other bands: (out, n groups, y, x), see the module.
+    """Kernels that an image is fed to, (out, k groups, y, x), for other bands: (out, n groups, y, x), see the module.
 
     A network that folds squares of pixels into channels has several (a group) for every band, next to one another.
     """
@@ -192,7 +192,7 @@ def _entrances(network: nn.Module, spec: ModelSpec) -> tuple[tuple[str, ...], in
 def _bands_of(
     spec: ModelSpec, first: tuple[str, NDArray[Any]] | None, groups: int, told: Iterable[str] | None
 ) -> tuple[str, ...]:
-    """Names of the file's bands; the model's own where the file has no first convolution."""
+    """Names of the file's bands; the model's own where the file has no kernel that the image is fed to."""
     if first is None or first[1].ndim != 4:
         return spec.channels
     count, rest = divmod(first[1].shape[1], groups)

@@ -34,11 +34,11 @@ def check_name(name: str) -> None:
     ------
     ModelError
     """
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise ModelError(
             "model name is not usable",
             got=repr(name),
-            expected="three characters or more of letters, digits, _ . - and space: a letter first, no _ . - last",
+            expected="three or more of a-z, A-Z, 0-9, _ . - and space: a letter first, a letter or digit last",
         )
 
 

@@ -115,7 +115,8 @@ def build_unet(
     depth : number of resolutions, the finest being that of the folded input.
     fold : edge of the squares that the input is folded by, 2 or 4. With 4 the network costs a quarter and sees twice as
         far: for things of many pixels, such as ponds.
-    residual : linear ways round the convolutions of each resolution, after He et al. 2016 (arXiv:1512.03385).
+    residual : linear ways round the convolutions of each resolution, without norm or activation, after He et al. 2016
+        (arXiv:1512.03385).
     symmetric : tie weights over the eight symmetries of a square; width is a multiple of 8 then.
 
     Raises

@@ -52,7 +52,8 @@ def predict_tile(predictor: Predictor, composite: NDArray[np.uint16], halo: int)
     ----------
     composite : uint16 (band, y, x), reflectance x 1e4, 0 where there is no data; bands as in the model's
         specification, halo included.
-    halo : pixels on every side that are context only; a multiple of 8.
+    halo : pixels on every side that are context only; a multiple of 8. With 0 the image is all there is: a network of
+        pixels sees one that fits in a patch without a frame of no data.
 
     Returns
     -------
@@ -141,6 +142,11 @@ def _by_patch(
 ) -> NDArray[np.float32]:
     spec = predictor.spec
     step = find_family(spec.family).step(spec)
+    alone = _up(height, step), _up(width, step)
+    if not halo and spec.task == "pixels" and max(alone) <= spec.patch:
+        # As in training: a frame of no data would be taken for ground, which networks answer to far into the image.
+        found = predictor.predict(_cut(composite, [(0, 0)], 0, *alone))[0, classes]
+        return np.array(found[:, :height, :width], order="C")
     rows, cols = _axis(height, spec, step), _axis(width, spec, step)
     windows = [(y, x) for y in rows.starts for x in cols.starts]
     margin = spec.halo

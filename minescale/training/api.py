@@ -152,7 +152,8 @@ def train_members(
     name : of the whole.
     flips : average over three mirrored views of an image besides.
     """
-    check_name(name)
+    for each in (name, *(config.name for config in configs)):
+        check_name(each)
     folder = Path(out)
     check_folder(folder)
     found = audit or examine(dataset, split)

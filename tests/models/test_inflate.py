@@ -116,6 +116,18 @@ def test_tied_and_untied_weights_do_not_fit_each_other(family: str, tmp_path: Pa
             load_initial(build_network(spec), spec, tmp_path / "w.safetensors")
 
 
+def test_ways_that_the_file_lacks_stay_random_and_are_told(tmp_path: Path) -> None:
+    plain, residual = spec_of("unet"), spec_of("unet").replace(hyperparameters=RESIDUAL["hyperparameters"])
+    assert {**plain.hyperparameters, "residual": True} == residual.hyperparameters
+    for have, want in ((plain, residual), (residual, plain)):
+        save_file(state_arrays(build_network(have)), tmp_path / "w.safetensors")
+        report = load_initial(build_network(want), want, tmp_path / "w.safetensors")
+        missing = report.random if want is residual else report.unused
+        assert missing
+        assert all(name.split(".")[0] in {"down_ways", "up_ways"} for name in missing)
+        assert not (report.unused if want is residual else report.random)
+
+
 def test_another_head_stays_random_and_is_told(tmp_path: Path) -> None:
     save_file(state_arrays(build_network(rgb_spec("segformer"))), tmp_path / "two.safetensors")
     spec = spec_of("segformer", classes=("background", "cloud", "mine"))

@@ -20,6 +20,11 @@ SPECS: dict[str, dict[str, Any]] = {
     "patchcnn": {"task": "chips", "chip": 48, "patch": 256, "halo": 64, "hyperparameters": {"width": 16}},
     "unet": {"patch": 256, "halo": 48, "hyperparameters": {"width": 8, "depth": 3}},
     "residual unet": {"patch": 256, "halo": 48, "hyperparameters": {"width": 8, "depth": 3, "residual": True}},
+    "folded residual unet": {
+        "patch": 256,
+        "halo": 96,
+        "hyperparameters": {"width": 8, "depth": 3, "fold": 4, "residual": True},
+    },
     "folded unet": {"patch": 256, "halo": 96, "hyperparameters": {"width": 8, "depth": 3, "fold": 4}},
 }
 

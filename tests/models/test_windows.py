@@ -146,6 +146,16 @@ def test_a_network_that_gives_no_number_is_no_missing_data(landscape: np.ndarray
     assert np.isnan(predict_tile(Broken(), tile, 48)).sum() == 400
 
 
+def test_an_image_without_context_is_seen_as_in_training(unet_package: Packages, landscape: np.ndarray) -> None:
+    """A frame of no data round it would change what the network says deep inside."""
+    predictor = load_predictor(unet_package(patch=640), "cpu")
+    image = landscape[:, :200, :152]
+    scores = predict_classes(predictor, image, 0)
+    assert np.array_equal(scores, predictor.predict(image[np.newaxis] * np.float32(1e-4))[0])
+    framed = predict_classes(predictor, np.pad(image, ((0, 0), (48, 48), (48, 48))), 48)
+    assert np.abs(scores - framed).max() > 0.01
+
+
 @pytest.mark.parametrize("shape", [(97, 97), (100, 300), (105, 640), (500, 131)])
 def test_odd_and_small_shapes(unet_package: Packages, landscape: np.ndarray, shape: tuple[int, int]) -> None:
     """Smaller than a patch, not a multiple of 8, longer than a patch in one direction only."""

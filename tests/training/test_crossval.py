@@ -102,10 +102,12 @@ def _betrayed(dataset: Dataset) -> Dataset:
 def test_a_name_that_no_model_can_have_is_refused_before_any_work(tmp_path: Path) -> None:
     dataset = pixel_set()
     split, config = split_of(dataset), settings("unet")
-    with pytest.raises(ModelError, match="three characters"):
+    with pytest.raises(ModelError, match="name is not usable"):
         train_members(dataset, split, [config], tmp_path / "run", name="m")
-    with pytest.raises(ModelError, match="three characters"):
+    with pytest.raises(ModelError, match="name is not usable"):
         train(dataset, split, replace(config, name="9"), tmp_path / "run")
+    with pytest.raises(ModelError, match="name is not usable"):
+        train_members(dataset, split, [config, replace(config, name="9")], tmp_path / "run", name="two")
     assert not (tmp_path / "run").exists()
 
 
