@@ -34,7 +34,7 @@ def trained(dataset: Dataset, out: Path, family: str = "unet", **options: Any) -
 
 
 def test_a_unet_of_three_classes(tmp_path: Path) -> None:
-    changes = {"target": "mining", "run.epochs": 6, "batch.crops": 2, "loss.terms": "cross_entropy + dice"}
+    changes = {"target": "mining", "run.epochs": 10, "batch.crops": 2, "loss.terms": "cross_entropy + dice"}
     made = trained(pixel_set(n=20, size=32, classes=THREE_CLASS), tmp_path / "out", changes=changes)
     assert {p.name for p in made.folder.iterdir()} == FILES
     spec = made.package.spec
