@@ -138,8 +138,8 @@ def from_spec(spec: ModelSpec) -> UNet:
     """The U-Net of a specification, random weights."""
     options = options_of(spec)
     shape = (int(options[name]) for name in ("width", "depth", "fold"))
-    ways = {name: bool(options[name]) for name in ("residual", "symmetric")}
-    return build_unet(len(spec.channels), len(spec.classes), *shape, **ways)
+    switches = {name: bool(options[name]) for name in ("residual", "symmetric")}
+    return build_unet(len(spec.channels), len(spec.classes), *shape, **switches)
 
 
 def halo_of(options: Mapping[str, Any], chip: int | None) -> int:  # noqa: ARG001  (families share a signature)
