@@ -31,6 +31,8 @@ def patchcnn_work(spec: ModelSpec) -> float:
 
 
 def _patchcnn_multiplications(channels: int, options: Mapping[str, Any]) -> float:
+    if options.get("encoder"):
+        return _ENCODER_MULTIPLICATIONS.get(str(options["encoder"]), _ENCODER_MULTIPLICATIONS["lite2"])
     width, blocks = int(options.get("width", 32)), int(options.get("blocks", 1))
     down = 16 if options.get("symmetric") else 9  # kernels that halve the resolution
     total = 2.0 * 9 * channels * width
@@ -68,6 +70,10 @@ def segformer_work(spec: ModelSpec) -> float:
     return _SEGFORMER_WORK.get(str(spec.hyperparameters.get("size", "b0")), _SEGFORMER_WORK["b5"])
 
 
+def efficientunet_work(spec: ModelSpec) -> float:
+    return _EFFICIENTUNET_WORK.get(str(spec.hyperparameters.get("size", "lite0")), _EFFICIENTUNET_WORK["lite2"])
+
+
 def resnet34_work(spec: ModelSpec) -> float:
     input_px = int(spec.hyperparameters.get("input_px", 224))
     return 13.1 * (input_px / (spec.chip or input_px)) ** 2
@@ -85,6 +91,12 @@ _REFERENCE = 11520.0
 """Multiplications and additions for a pixel of the U-Net of 16 channels, six bands and two classes."""
 # Counted on patches of 640 pixels, and of the encoder's own edge.
 _SEGFORMER_WORK = {"b0": 3.7, "b1": 9.1, "b2": 24.5, "b3": 36.3, "b4": 48.2, "b5": 59.4}
+_ENCODER_VALUES = 3 * 96 // 4
+"""For a pixel of EfficientNet-Lite's input: widened features of 96 channels at half the resolution, as they come, padded
+and as they go."""
+_ENCODER_MULTIPLICATIONS = {"lite0": 59000.0, "lite1": 78000.0, "lite2": 89000.0}
+"""On the image enlarged twofold."""
+_EFFICIENTUNET_WORK = {"lite0": 4.1, "lite1": 4.5, "lite2": 4.8}
 _SAM_WORK = {"mini": 0.3, "base": 81.0, "large": 240.0, "huge": 480.0}
 
 
@@ -111,9 +123,17 @@ def pixel_bytes(spec: ModelSpec) -> int:
 
 
 def patchcnn_bytes(spec: ModelSpec) -> int:
-    # Scaled input, the widest features with their workspace, logits and scores.
-    width = int(spec.hyperparameters.get("width", 32))
-    return 4 * (5 * len(spec.channels) + 3 * width + 6 * len(spec.classes))
+    return 4 * (5 * len(spec.channels) + _patchcnn_features(spec.hyperparameters) + 6 * len(spec.classes))
+
+
+def _patchcnn_features(options: Mapping[str, Any]) -> int:
+    """Values for a pixel: the widest features with their workspace."""
+    # Of EfficientNet on the enlarged image, whose pixels are four times as many.
+    return 4 * _ENCODER_VALUES if options.get("encoder") else 3 * int(options.get("width", 32))
+
+
+def patchcnn_step(spec: ModelSpec) -> int:
+    return 16 if spec.hyperparameters.get("encoder") else HALO_STEP
 
 
 def probe_bytes(spec: ModelSpec) -> int:
@@ -121,7 +141,7 @@ def probe_bytes(spec: ModelSpec) -> int:
     base = spec.hyperparameters.get("base") or {}
     bands = len(spec.bands)
     values = bands * (bands + 1) // 2 * (3 if spec.dates == 2 else 1)
-    features = 5 * len(base["bands"]) + 3 * int(base["hyperparameters"].get("width", 32)) if base else 0
+    features = 5 * len(base["bands"]) + _patchcnn_features(base["hyperparameters"]) if base else 0
     return 4 * (4 * len(spec.channels) + 5 * values + features + 6 * len(spec.classes))
 
 
@@ -136,6 +156,10 @@ def segformer_bytes(spec: ModelSpec) -> int:
     first, decoder = (32 if size == "b0" else 64), (256 if size in {"b0", "b1"} else 768)
     features = max(4 * 4 * first + 6 * first, 5 * decoder + 2 * first) // 16
     return 4 * (5 * len(spec.channels) + features + 6 * len(spec.classes))
+
+
+def efficientunet_bytes(spec: ModelSpec) -> int:
+    return 4 * (5 * len(spec.channels) + _ENCODER_VALUES + 6 * len(spec.classes))
 
 
 def resnet34_bytes(spec: ModelSpec) -> int:

@@ -48,6 +48,7 @@ _MLM_OPTIONAL = (
 )
 _TASKS = {"pixels": "semantic-segmentation", "chips": "classification"}
 _ARCHITECTURES = {
+    "efficientunet": "U-Net on EfficientNet-Lite",
     "index": "Spectral index rules",
     "kmeans": "Clusters of pixels",
     "patchcnn": "Residual patch classifier",

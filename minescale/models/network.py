@@ -75,8 +75,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "patchcnn": Architecture(
         build="minescale.models.patchcnn:from_spec",
         task="chips",
-        options={"width": 32, "blocks": 1, "dropout": 0.2, "symmetric": False},
+        options={"width": 32, "blocks": 1, "dropout": 0.2, "symmetric": False, "encoder": None},
         halo="minescale.models.patchcnn:halo_of",
+        published="minescale.models.patchcnn:PUBLISHED_FEATURES",
     ),
     "probe": Architecture(
         build="minescale.models.probe:from_spec",
@@ -91,6 +92,14 @@ ARCHITECTURES: dict[str, Architecture] = {
         halo="minescale.models.segformer:halo_of",
         stride=32,
         published="minescale.models.segformer:PUBLISHED",
+    ),
+    "efficientunet": Architecture(
+        build="minescale.models.efficientunet:from_spec",
+        task="pixels",
+        options={"size": "lite0", "dropout": 0.2, "drop_path": 0.1},
+        halo="minescale.models.efficientunet:halo_of",
+        stride=32,
+        published="minescale.models.efficientnet:PUBLISHED",
     ),
     "sam": Architecture(
         build="minescale.models.sam:from_spec",

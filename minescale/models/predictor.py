@@ -111,7 +111,13 @@ _FAMILIES: dict[str, Family] = {
         torch=False,
         work=costs.trees_work,
     ),
-    "patchcnn": Family(factory=_NETWORK, bytes_per_pixel=costs.patchcnn_bytes, together=True, work=costs.patchcnn_work),
+    "patchcnn": Family(
+        factory=_NETWORK,
+        bytes_per_pixel=costs.patchcnn_bytes,
+        together=True,
+        step=costs.patchcnn_step,
+        work=costs.patchcnn_work,
+    ),
     "probe": Family(factory=_NETWORK, bytes_per_pixel=costs.probe_bytes, together=True, work=costs.probe_work),
     "resnet34": Family(factory=_NETWORK, bytes_per_pixel=costs.resnet34_bytes, together=True, work=costs.resnet34_work),
     "sam": Family(factory=_NETWORK, bytes_per_pixel=costs.sam_bytes, together=True, work=costs.sam_work),
@@ -121,6 +127,13 @@ _FAMILIES: dict[str, Family] = {
         together=True,
         step=lambda _: _DEEPEST_STRIDE,
         work=costs.segformer_work,
+    ),
+    "efficientunet": Family(
+        factory=_NETWORK,
+        bytes_per_pixel=costs.efficientunet_bytes,
+        together=True,
+        step=lambda _: _DEEPEST_STRIDE,
+        work=costs.efficientunet_work,
     ),
     "two_stage": Family(
         factory="minescale.models.cascade:TwoStagePredictor",

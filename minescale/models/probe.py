@@ -25,7 +25,7 @@ from minescale.errors import ModelError
 from minescale.models import patchcnn
 from minescale.models.network import logarithm, options_of, scale
 from minescale.models.package import ModelPackage
-from minescale.models.patchcnn import STRIDE, PatchCNN, pad_cells, to_pixels
+from minescale.models.patchcnn import STRIDE, pad_cells, to_pixels
 from minescale.models.spec import HALO_STEP, ModelSpec
 
 DARKEST = 0.005
@@ -45,7 +45,7 @@ class Base(nn.Module):
     def __init__(self, about: Mapping[str, Any]) -> None:
         super().__init__()
         options = about["hyperparameters"]
-        self.network = PatchCNN(
+        self.network = patchcnn.build(
             len(about["bands"]),
             int(about["classes"]),
             int(about["chip"]),
@@ -53,6 +53,7 @@ class Base(nn.Module):
             int(options.get("blocks", 1)),
             0.0,
             symmetric=bool(options.get("symmetric", False)),
+            encoder=str(options.get("encoder") or ""),
         )
         self.width = self.network.head.in_features // 2
         self.clip, self.logarithm = about["clip"], bool(options.get("logarithm", False))
@@ -71,7 +72,7 @@ class Base(nn.Module):
         if self.clip is not None:
             x = x.clamp(max=self.clip)
         scaled = scale(logarithm(x) if self.logarithm else x, self.mean, self.inverse_std)
-        features: Tensor = self.network.features(F.pixel_unshuffle(scaled, 2))
+        features: Tensor = self.network.features(scaled)
         return features
 
 

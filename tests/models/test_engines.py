@@ -45,6 +45,7 @@ FAMILIES = {
     },
 }
 LARGE = {
+    "efficientunet": {"halo": 96, "patch": 256, "hyperparameters": {}},
     "segformer": {"halo": 64, "patch": 192, "hyperparameters": {}},
     "resnet34": {"task": "chips", "chip": 32, "halo": 64, "patch": 192, "hyperparameters": {"input_px": 64}},
 }

@@ -32,6 +32,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "patchcnn": {"hyperparameters": {"width": 8}, "chip": 48},
     "probe": {"hyperparameters": {}, "chip": 48, "mean": (0.0,) * 6, "std": (1.0,) * 6},
     "segformer": {"hyperparameters": {"size": "b0"}},
+    "efficientunet": {"hyperparameters": {"drop_path": 0.0}},
     "sam": {"hyperparameters": {"image_px": 64}},
     "resnet34": {"hyperparameters": {"input_px": 32, "outputs": 1}, "chip": 8},
 }
@@ -175,6 +176,10 @@ def test_what_does_not_fit_is_refused(family: str, package_of: Callable[..., Mod
         ("probe", {"base": "amw-patch-rgb"}, "base"),
         ("segformer", {"size": "b6"}, "got: b6"),
         ("segformer", {"drop_path": 1.0}, "drop_path 1.0"),
+        ("efficientunet", {"size": "lite5"}, "got: lite5"),
+        ("efficientunet", {"dropout": 1.0}, "dropout 1.0"),
+        ("patchcnn", {"encoder": "lite5"}, "got: lite5"),
+        ("patchcnn", {"encoder": "lite0", "width": 64, "symmetric": True}, "got: width, symmetric"),
         ("sam", {"size": "tiny"}, "got: tiny"),
         ("sam", {"image_px": 100}, "multiple of 16"),
         ("sam", {"lora_rank": -1}, "lora_rank -1"),
@@ -211,7 +216,9 @@ def test_maps_of_chips_agree_where_features_share_their_ground(landscape: np.nda
     [
         ("patchcnn", {"patch": 256, "hyperparameters": {"width": 32}}, 512),
         ("probe", {"patch": 256, **TWO_DATES}, 512),
+        ("patchcnn", {"patch": 256, "hyperparameters": {"encoder": "lite0"}}, 256),
         ("segformer", {"patch": 384}, 256),
+        ("efficientunet", {"patch": 384}, 256),
         ("resnet34", {"patch": 320}, 64),
     ],
 )
@@ -239,7 +246,9 @@ def test_memory_stays_below_the_estimate(
         ("unet", {"hyperparameters": {"width": 32, "depth": 4, "fold": 4, "residual": True}}, 640),
         ("patchcnn", {"hyperparameters": {}, "bands": ("red", "green", "blue"), "mean": None, "std": None}, 640),
         ("patchcnn", {"hyperparameters": {"width": 64, "blocks": 2}}, 640),
+        ("patchcnn", {"hyperparameters": {"encoder": "lite1"}}, 640),
         ("segformer", {"hyperparameters": {"size": "b0"}}, 640),
+        ("efficientunet", {"hyperparameters": {"size": "lite2"}}, 640),
         ("segformer", {"hyperparameters": {"size": "b3"}}, 640),
         ("resnet34", {"hyperparameters": {"input_px": 64}, "chip": 48}, 96),
         ("sam", {"hyperparameters": {"size": "mini"}, "patch": 256}, 256),

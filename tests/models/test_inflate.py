@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from test_families import spec_of
 
 from minescale.errors import ModelError
+from minescale.models.efficientnet import Encoder
 from minescale.models.inflate import inflate_kernel, load_initial
 from minescale.models.network import build_network, state_arrays
 from minescale.models.package import write_package
@@ -27,6 +28,8 @@ def rgb_spec(family: str, **changes: Any) -> ModelSpec:
 
 
 RESIDUAL: dict[str, Any] = {"hyperparameters": {"width": 8, "depth": 2, "residual": True}}
+
+ENCODER: dict[str, Any] = {"hyperparameters": {"encoder": "lite0"}}
 
 
 def symmetric(family: str) -> dict[str, Any]:
@@ -44,6 +47,46 @@ def test_r116_parameters_are_as_many_as_published(size: str, millions: float) ->
         network = build_network(spec)
     count = sum(p.numel() for p in network.parameters()) / 1e6
     assert abs(count - millions) <= 0.05 + 0.001 * millions
+
+
+@pytest.mark.parametrize(("size", "millions"), [("lite0", 4.652), ("lite1", 5.417), ("lite2", 6.092)])
+def test_encoders_have_as_many_parameters_as_published(size: str, millions: float) -> None:
+    """EfficientNet-Lite with its own head: a convolution to 1,280 channels, a norm and a layer of 1,000 classes."""
+    with torch.device("meta"):
+        encoder = Encoder(3, size, 0.0)
+    head = 1280 * (encoder.widths[-1] + 2) + 1280 * 1000 + 1000
+    count = (sum(p.numel() for p in encoder.parameters()) + head) / 1e6
+    assert count == pytest.approx(millions, abs=0.0006)
+
+
+@pytest.mark.parametrize(
+    ("family", "prefix"), [("efficientunet", "encoder."), ("encoder patchcnn", "features.encoder.")]
+)
+def test_encoders_take_weights_by_their_published_names(family: str, prefix: str, tmp_path: Path) -> None:
+    spec = rgb_spec("efficientunet") if family == "efficientunet" else rgb_spec("patchcnn", **ENCODER)
+    network = build_network(spec)
+    encoder = network.get_submodule(prefix[:-1])
+    published = {"stem.": "_conv_stem.", "stem_norm.": "_bn0."}
+    of_blocks = {"widen": "_expand_conv", "depthwise": "_depthwise_conv", "narrow": "_project_conv"}
+    of_blocks |= {f"{layer}_norm": f"_bn{i}" for i, layer in enumerate(("widen", "depthwise", "narrow"))}
+    theirs = {"_fc.weight": np.ones((1000, 1280), np.float32)}
+    rng = np.random.default_rng(5)
+    for name, array in state_arrays(encoder).items():
+        first, _, last = name.rpartition(".")
+        if first.startswith("blocks."):
+            block, layer = first.rsplit(".", 1)
+            theirs[f"_{block}.{of_blocks[layer]}.{last}"] = rng.normal(size=array.shape).astype(np.float32)
+        else:
+            theirs[published[f"{first}."] + last] = rng.normal(size=array.shape).astype(np.float32)
+    save_file(theirs, tmp_path / "published.safetensors")
+    report = load_initial(network, spec, tmp_path / "published.safetensors")
+    assert set(report.copied) == {prefix + name for name in state_arrays(encoder)}
+    assert report.unused == ("_fc.weight",)
+    assert not any(name.startswith(prefix) for name in report.random)
+    loaded = state_arrays(encoder)
+    assert np.array_equal(loaded["stem.weight"], theirs["_conv_stem.weight"])
+    assert np.array_equal(loaded["blocks.0.depthwise_norm.running_var"], theirs["_blocks.0._bn1.running_var"])
+    assert np.array_equal(loaded["blocks.15.narrow.weight"], theirs["_blocks.15._project_conv.weight"])
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (97, 129)])
@@ -77,12 +120,22 @@ def test_r117_kernels_are_spread_by_the_rule() -> None:
 
 @pytest.mark.parametrize(
     "family",
-    ["unet", "residual unet", "patchcnn", "segformer", "resnet34", "symmetric unet", "symmetric patchcnn"],
+    [
+        "unet",
+        "residual unet",
+        "patchcnn",
+        "segformer",
+        "resnet34",
+        "efficientunet",
+        "symmetric unet",
+        "symmetric patchcnn",
+        "encoder patchcnn",
+    ],
 )
 def test_three_bands_go_into_six(family: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(1)
     kind, _, family = family.rpartition(" ")
-    changes = {"": {}, "symmetric": symmetric(family), "residual": RESIDUAL}[kind]
+    changes = {"": {}, "symmetric": symmetric(family), "residual": RESIDUAL, "encoder": ENCODER}[kind]
     source = build_network(rgb_spec(family, **changes))
     save_file(state_arrays(source), tmp_path / "rgb.safetensors")
     spec = spec_of(family, **changes)
@@ -101,7 +154,7 @@ def test_three_bands_go_into_six(family: str, tmp_path: Path, caplog: pytest.Log
         x[:, SIX.index(band)] = 0
     first = next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
     mine = next(m for m in source.modules() if isinstance(m, torch.nn.Conv2d))
-    fold = 2 if family in {"unet", "patchcnn"} else 1
+    fold = 2 if family in {"unet", "patchcnn"} and kind != "encoder" else 1
     inputs = [torch.nn.functional.pixel_unshuffle(v, fold) for v in (x, x[:, [SIX.index(b) for b in RGB]])]
     torch.testing.assert_close(first(inputs[0]), mine(inputs[1]), atol=1e-5, rtol=1e-4)
 

@@ -16,6 +16,7 @@ from minescale.training.losses import parse_terms
 PRESETS = {
     "amw_patchcnn",
     "brazil_resnet34",
+    "efficientunet",
     "ghana_segformer",
     "gmd_unet3",
     "indonesia_unet",

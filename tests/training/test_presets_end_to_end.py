@@ -51,6 +51,7 @@ SMALLEST: Mapping[str, Mapping[str, Any]] = {
     "patchcnn": {"width": 8},
     "resnet34": {"input_px": SIDE},
     "sam": {"size": "mini"},
+    "efficientunet": {"size": "lite0"},
     "segformer": {"size": "b0"},
     "unet": {"width": 8},
 }
