@@ -92,7 +92,7 @@ _REFERENCE = 11520.0
 # Counted on patches of 640 pixels, and of the encoder's own edge.
 _SEGFORMER_WORK = {"b0": 3.7, "b1": 9.1, "b2": 24.5, "b3": 36.3, "b4": 48.2, "b5": 59.4}
 _ENCODER_VALUES = 3 * 96 // 4
-"""For a pixel of EfficientNet-Lite's input: widened features of 96 channels at half the resolution, as they come, padded
+"""For a pixel of EfficientNet-Lite's input: features of 96 channels at half the resolution, as they come, padded,
 and as they go."""
 _ENCODER_MULTIPLICATIONS = {"lite0": 59000.0, "lite1": 78000.0, "lite2": 89000.0}
 """On the image enlarged twofold."""
