@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -129,6 +129,21 @@ def recalibrated(scored: Scored, calibration: Mapping[str, Any]) -> Scored:
         codes=tuple(encode_probability(recalibrate(raw, calibration)) for raw in scored.maps),
         raw_codes=raw_codes if calibration else None,
     )
+
+
+def rescored(spec: ModelSpec, dataset: Dataset, values: Sequence[NDArray[np.float32]]) -> Scored:
+    """Scores that are known, before any calibration, as :func:`score_dataset` gives them with ``keep_maps``.
+
+    Parameters
+    ----------
+    values : per sample the target's probability, (y, x), NaN = not seen; () where samples are labelled whole.
+    """
+    images = as_reflectance(dataset, spec.channels)
+    positive = positive_values(spec, dataset.classes)
+    if images.reader.mask(0) is None:
+        return Scored(dataset=images, chips=np.array(values, np.float32), codes=None, positive=positive)
+    codes = tuple(encode_probability(value) for value in values)
+    return Scored(dataset=images, chips=None, codes=codes, positive=positive, maps=tuple(values))
 
 
 def positive_values(spec: ModelSpec, classes: ClassMap) -> tuple[int, ...]:

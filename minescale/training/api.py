@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,9 @@ from minescale.training.fitted import Fitted
 from minescale.training.folder import CONFIG, CURVES, HISTORY, SPLIT, begin_folder, check_folder, write_json
 from minescale.training.origin import target_of
 from minescale.training.progress import Listener, silent
+
+if TYPE_CHECKING:
+    from minescale.training.finish import LeftOut
 
 _OF_NETWORKS = ("scaling", "batch", "augment", "loss", "optimiser", "schedule", "run")
 """Sections of the settings that families without epochs do not read."""
@@ -123,7 +126,9 @@ def train(
         fitted = fit_torch(
             source, learnt, watched, config, folder, resume=resume, device=device, tell=tell, begin=begin
         )
-    return None if fitted is None else _finished(fitted, dataset, split, found, folder, record, device)
+    if fitted is None:
+        return None
+    return result_of(fitted, dataset, split, found, folder, config=record["config"], device=device)
 
 
 def train_members(
@@ -190,7 +195,7 @@ def train_members(
     spec = ensemble_spec(members, name=name, flips=flips)
     facts = {"members": [{"name": config.name, "seed": config.seed, "digest": config.digest} for config in configs]}
     fitted = Fitted(spec=spec, weights={}, history={}, facts=facts, members=members)
-    return _finished(fitted, dataset, split, found, folder, record, device)
+    return result_of(fitted, dataset, split, found, folder, config=record["config"], device=device)
 
 
 def _record(settings: Mapping[str, Any], digest: str, dataset: Dataset, split: Split, audit: Audit) -> dict[str, Any]:
@@ -299,22 +304,25 @@ def _require_both_sides(val: Dataset, target: str, family: str) -> None:
     )
 
 
-def _finished(
+def result_of(
     fitted: Fitted,
     dataset: Dataset,
     split: Split,
     audit: Audit,
     folder: Path,
-    record: dict[str, Any],
+    *,
+    config: Mapping[str, Any],
     device: str,
+    left_out: LeftOut | None = None,
 ) -> TrainResult:
+    """What was fitted as history, curves and a package in ``folder``; see :func:`minescale.training.finish.finish`."""
     from minescale.training.finish import finish
 
     write_json(folder / HISTORY, fitted.history)
     if "epochs" in fitted.history:
         name = f"{fitted.spec.name}, {dataset.name}"
         draw_curves(fitted.history["epochs"], folder / CURVES, best=fitted.facts["best_epoch"], title=name)
-    package = finish(fitted, dataset, split, audit, folder, config=record["config"], device=device)
+    package = finish(fitted, dataset, split, audit, folder, config=config, device=device, left_out=left_out)
     files = sorted((package.path / "metrics").glob("*.json"))
     metrics = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
     return TrainResult(package=package, folder=folder, metrics=metrics)

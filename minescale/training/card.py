@@ -29,7 +29,7 @@ def model_card(spec: ModelSpec, metrics: Mapping[str, Any], audit: Audit, facts:
         for reason in metrics.get(part, {}).get("no_skill_reasons", ()):
             lines += [f"> **No skill** on {part}: {reason}.", ""]
     lines += _data(spec, metrics)
-    lines += _scores(metrics, audit)
+    lines += _scores(metrics)
     lines += _model(spec, facts)
     lines += _use(spec)
     return "\n".join(lines)
@@ -58,9 +58,13 @@ def _data(spec: ModelSpec, metrics: Mapping[str, Any]) -> list[str]:
     return [*lines, "", *([_UNLICENSED, ""] if spec.licence == "none" else [])]
 
 
-def _scores(metrics: Mapping[str, Any], audit: Audit) -> list[str]:
+def _scores(metrics: Mapping[str, Any]) -> list[str]:
     parts = [part for part in ("val", "test") if part in metrics]
-    lines = ["## Scores", "", f"Threshold and calibration were set on val ({audit.val_sentence}); its scores flatter."]
+    lines = [
+        "## Scores",
+        "",
+        f"Threshold and calibration were set on val ({metrics['val']['val']}); its scores flatter.",
+    ]
     lines += [] if "test" in parts else ["There is no test part: nothing here is evidence of skill elsewhere."]
     lines += ["", "| part | what | F1 | IoU | AUC | precision | recall |", "|---|---|---|---|---|---|---|"]
     for part in parts:

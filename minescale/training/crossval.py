@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from minescale.errors import UsageError
 from minescale.evaluation.evaluate import BOOTSTRAP
 from minescale.evaluation.figures import SPECIFICITIES, bootstrap, draws_by_site, headline, interval, plain
-from minescale.evaluation.scored import score_dataset
+from minescale.evaluation.scored import Scored, score_dataset
 from minescale.evaluation.tally import Counts, Tally, pooled, tally
 from minescale.kernels.ranking import ratios
 from minescale.labels.auditing.confounding import common_support, metadata_score
@@ -26,6 +26,7 @@ from minescale.training.api import TrainResult, train, train_members
 from minescale.training.config import TrainConfig
 from minescale.training.finish import as_model_sees
 from minescale.training.folder import write_json
+from minescale.training.pairs import train_pairs
 from minescale.training.progress import Listener, silent
 
 SUMMARY = "summary.json"
@@ -49,6 +50,7 @@ def cross_validate(
     out: str | Path,
     *,
     flips: bool = False,
+    pairs: bool = False,
     within: Sequence[str] = (),
     force: bool = False,
     resume: bool = True,
@@ -70,6 +72,8 @@ def cross_validate(
     configs : one, or several whose models are averaged (:func:`minescale.training.api.train_members`).
     out : each fold is trained in its folder ``fold-N``; figures come into its ``summary.json``.
     flips : average over mirrored views of each image as well.
+    pairs : leave out two folds at a time and average, so that all other folds teach what judges a fold; see
+        :mod:`minescale.training.pairs`. Vals of the splits are not heeded.
     within : columns of acquisition; figures are given once more for samples whose combination of them is found in every
         class, where the way of acquisition cannot stand for the class.
     force : train although an audit fails; every figure then says so.
@@ -82,35 +86,24 @@ def cross_validate(
     """
     folder = Path(out)
     _check(dataset, splits, configs)
-    name = f"{configs[0].name}-mean" if len(configs) > 1 or flips else configs[0].name
+    name = f"{configs[0].name}-mean" if len(configs) > 1 or flips or pairs else configs[0].name
+    how: dict[str, Any] = {
+        "name": name,
+        "flips": flips,
+        "force": force,
+        "resume": resume,
+        "device": device,
+        "tell": tell,
+    }
+    judged = (train_pairs if pairs else _train_folds)(dataset, splits, configs, folder, **how)
     results: list[TrainResult] = []
     counted: list[Tally] = []
     counts: list[Counts] = []
-    for number, split in enumerate(splits):
-        where, config = folder / f"fold-{number}", configs[0]
-        if len(configs) == 1 and not flips:
-            made = train(dataset, split, config, where, force=force, resume=resume, device=device, tell=tell)
-        else:
-            made = train_members(
-                dataset,
-                split,
-                configs,
-                where,
-                name=name,
-                flips=flips,
-                force=force,
-                resume=resume,
-                device=device,
-                tell=tell,
-            )
-        if made is None:
-            raise UsageError("cross-validation runs in one process", fix="start it without torchrun")
-        spec = made.package.spec
-        test = as_model_sees(split.of(dataset, "test"), spec, {"resolution": config.resolution})
-        found = tally(score_dataset(load_predictor(made.package, device), test))
+    for made, scored in judged:
+        found = tally(scored)
         results.append(made)
         counted.append(found)
-        counts.append(found.confusion(spec.threshold))
+        counts.append(found.confusion(made.package.spec.threshold))
     whole, called = pooled(counted), np.concatenate(counts)
     rows = _rows_of(dataset, whole)
     indices = [result.metrics["test"]["baselines"]["best_single_index"] for result in results]
@@ -119,6 +112,7 @@ def cross_validate(
         "model": {"name": name, "family": [c.family for c in configs], "seeds": [c.seed for c in configs]},
         "config": [config.to_dict() for config in configs],
         "flips": flips,
+        "pairs": pairs,
         "data": {"name": dataset.name, "licence": dataset.licence},
         "rule": splits[0].rule,
         "settings": [split.settings for split in splits],
@@ -142,6 +136,33 @@ def cross_validate(
     figures = plain(figures)
     write_json(folder / SUMMARY, figures)
     return CrossValidation(folds=tuple(results), figures=figures)
+
+
+def _train_folds(
+    dataset: Dataset,
+    splits: Sequence[Split],
+    configs: Sequence[TrainConfig],
+    out: Path,
+    *,
+    name: str,
+    flips: bool,
+    force: bool,
+    resume: bool,
+    device: str,
+    tell: Listener,
+) -> Iterator[tuple[TrainResult, Scored]]:
+    """A model for each split, and its scores of the test part."""
+    how: dict[str, Any] = {"force": force, "resume": resume, "device": device, "tell": tell}
+    for number, split in enumerate(splits):
+        where, config = out / f"fold-{number}", configs[0]
+        if len(configs) == 1 and not flips:
+            made = train(dataset, split, config, where, **how)
+        else:
+            made = train_members(dataset, split, configs, where, name=name, flips=flips, **how)
+        if made is None:
+            raise UsageError("cross-validation runs in one process", fix="start it without torchrun")
+        test = as_model_sees(split.of(dataset, "test"), made.package.spec, {"resolution": config.resolution})
+        yield made, score_dataset(load_predictor(made.package, device), test)
 
 
 def _check(dataset: Dataset, splits: Sequence[Split], configs: Sequence[TrainConfig]) -> None:

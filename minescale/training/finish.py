@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,19 @@ from minescale.training.fitted import Fitted
 from minescale.training.folder import PACKAGE
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Scores before any calibration, where all samples of train taught some member of a mean, and none all of them."""
+
+    train: Scored
+    """Each sample by members that had not seen it: stands for val."""
+    test: Scored
+    """By the mean."""
+
+
+LEFT_OUT = "val: train, each sample scored by models that had not seen its site"
+
+
 def finish(
     fitted: Fitted,
     dataset: Dataset,
@@ -36,6 +50,7 @@ def finish(
     config: Mapping[str, Any],
     device: str = "auto",
     bootstrap: int = 200,
+    left_out: LeftOut | None = None,
 ) -> ModelPackage:
     """Make a package of what was fitted.
 
@@ -49,6 +64,7 @@ def finish(
     out : the training's folder; the package becomes its sub-folder ``package``.
     config : the settings, JSON values, for ``metrics/training.json``.
     bootstrap : resamples of sites for the intervals of scores.
+    left_out : what is known of train and test already; the split has no val then.
 
     Returns
     -------
@@ -61,12 +77,16 @@ def finish(
         where val lacks a class.
     """
     parts = {part: split.of(dataset, part) for part in PARTS if len(split.rows(dataset, part))}
+    if left_out is not None:
+        parts["val"] = parts["train"]
     if "val" not in parts:
         raise UsageError("the split has no val part", fix="another split: threshold and calibration need one")
     parts = {part: as_model_sees(samples, fitted.spec, config) for part, samples in parts.items()}
     with tempfile.TemporaryDirectory() as scratch:
-        spec, watched = _decided(fitted, parts["val"], Path(scratch), device)
-        spec = spec.replace(training=_facts(spec, dataset, split, parts, audit))
+        spec, watched = _decided(fitted, parts["val"], Path(scratch), device, left_out)
+        known = {"val": watched} | ({"test": recalibrated(left_out.test, spec.calibration)} if left_out else {})
+        sentence = LEFT_OUT if left_out else audit.val_sentence
+        spec = spec.replace(training=_facts(spec, dataset, split, parts, audit, sentence))
         draft = _written(Path(scratch) / "decided", fitted, spec)
         metrics: dict[str, Any] = {}
         for part in ("val", "test"):
@@ -78,9 +98,9 @@ def finish(
                     caveat=audit.caveat,
                     reference=parts["train"],
                     bootstrap=bootstrap,
-                    scored=watched if part == "val" else None,
+                    scored=known.get(part),
                 )
-                metrics[part] = {**judged.to_dict(), "part": part, "val": audit.val_sentence}
+                metrics[part] = {**judged.to_dict(), "part": part, "val": sentence}
         metrics["training"] = {**fitted.facts, "config": dict(config), "history": dict(fitted.history)}
         metrics["audit"] = audit.to_dict()
         metrics = plain(metrics)
@@ -105,11 +125,16 @@ def as_model_sees(part: Dataset, spec: ModelSpec, config: Mapping[str, Any]) -> 
     return coarser(part, blocks_along(float(fine), spec.resolution), part.classes.value(spec.target))
 
 
-def _decided(fitted: Fitted, val: Dataset, scratch: Path, device: str) -> tuple[ModelSpec, Scored]:
+def _decided(
+    fitted: Fitted, val: Dataset, scratch: Path, device: str, left_out: LeftOut | None
+) -> tuple[ModelSpec, Scored]:
     """The specification with its calibration, and then its threshold, from val; and what the model says of val."""
     spec = fitted.spec.replace(calibration={}, threshold=0.5)
-    draft = _written(scratch / "raw", fitted, spec)
-    raw = score_dataset(load_predictor(draft, device), val, keep_maps=True)
+    if left_out is not None:
+        raw = left_out.train
+    else:
+        draft = _written(scratch / "raw", fitted, spec)
+        raw = score_dataset(load_predictor(draft, device), val, keep_maps=True)
     spec = spec.replace(calibration=fit_calibration(raw))
     found = recalibrated(raw, spec.calibration)
     # Where most of val is mining, F1 is highest near calling everything mining.
@@ -117,7 +142,7 @@ def _decided(fitted: Fitted, val: Dataset, scratch: Path, device: str) -> tuple[
 
 
 def _facts(
-    spec: ModelSpec, dataset: Dataset, split: Split, parts: Mapping[str, Dataset], audit: Audit
+    spec: ModelSpec, dataset: Dataset, split: Split, parts: Mapping[str, Dataset], audit: Audit, sentence: str
 ) -> dict[str, Any]:
     """What a model's item says of its training."""
     return {
@@ -127,6 +152,6 @@ def _facts(
         "split": split.rule,
         "samples": {part: len(samples) for part, samples in parts.items()},
         "sites": {part: int(samples.samples["site"].nunique()) for part, samples in parts.items()},
-        "val": audit.val_sentence,
+        "val": sentence,
         **({"caveat": audit.caveat} if audit.caveat else {}),
     }

@@ -22,14 +22,15 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder of the published chips")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.yaml"))
+    parser.add_argument("--weights", required=True, help="of EfficientNet-Lite0, as safetensors: see the page")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_args()
     dataset, config = open_dataset(args.data), load_config(args.config)
     splits = kfold(dataset, "site", args.folds, apart_m=APART_M, test=True)
-    configs = [config.replace({"seed": seed}) for seed in args.seeds]
+    configs = [config.replace({"seed": seed, "initial_weights": args.weights}) for seed in args.seeds]
     with shown("plain") as tell:
-        found = cross_validate(dataset, splits, configs, args.out, flips=True, tell=tell)
+        found = cross_validate(dataset, splits, configs, args.out, flips=True, pairs=True, tell=tell)
     sys.stdout.write(
         json.dumps({part: found.figures[part] for part in ("pooled", "median", "caveats")}, indent=1) + "\n"
     )

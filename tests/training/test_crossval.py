@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from minescale.errors import ModelError, UsageError
-from minescale.evaluation.scored import score_dataset
+from minescale.evaluation.decide import fit_calibration
+from minescale.evaluation.scored import Scored, rescored, score_dataset
 from minescale.evaluation.tally import pooled, tally
 from minescale.kernels.ranking import area_under_roc
 from minescale.labels.auditing.splitting import kfold
 from minescale.labels.sets.dataset import Dataset
-from minescale.models.package import load_package
+from minescale.models.package import ModelPackage, load_package, write_package
 from minescale.models.predictor import load_predictor
 from minescale.training.api import train, train_members
 from minescale.training.crossval import SUMMARY, cross_validate
@@ -129,6 +130,77 @@ def test_seeds_are_averaged_and_the_mean_decides_for_itself(tmp_path: Path) -> N
     again = train_members(dataset, split_of(dataset), configs, tmp_path, name="two", flips=True)
     assert again is not None
     assert again.package.digest == result.package.digest
+
+
+def test_pairs_of_folds_average_what_left_a_fold_out(tmp_path: Path) -> None:
+    dataset = pixel_set()
+    splits = kfold(dataset, "site", 3, test=True)
+    config = settings("unet", **{"run.monitor": "last"})
+    found = cross_validate(dataset, splits, [config], tmp_path, pairs=True)
+    assert found.figures["pairs"]
+    assert found.figures["pooled"]["n"] == 20
+    trained = sorted(path.name for path in tmp_path.glob("pair-*"))
+    assert trained == ["pair-0-1", "pair-0-2", "pair-1-2"]
+    folds = [set(dataset.samples["id"].iloc[split.rows(dataset, "test")]) for split in splits]
+    for name in trained:
+        parts = json.loads((tmp_path / name / "split.json").read_text())["parts"]
+        first, second = (int(part) for part in name.split("-")[1:])
+        left = {sample for sample, part in parts.items() if part == "val"}
+        assert left == folds[first] | folds[second]
+        assert {sample for sample, part in parts.items() if part == "train"} == set(parts) - left
+    raw = {name: replace_calibration(load_package(tmp_path / name / "package"), tmp_path / name) for name in trained}
+    for number, result in enumerate(found.folds):
+        package, mine = result.package, [name for name in trained if str(number) in name.split("-")[1:]]
+        assert package.spec.hyperparameters["members"] == [raw[name].digest for name in mine]
+        # The package says of the fold what was judged, and is calibrated on the others without it.
+        test = splits[number].of(dataset, "test")
+        again = tally(score_dataset(load_predictor(package, "cpu"), test)).confusion(package.spec.threshold)
+        assert again.sum(axis=0).tolist() == [result.metrics["test"]["confusion"][k] for k in ("tp", "fp", "fn", "tn")]
+        assert result.metrics["val"]["n"] == 20 - len(folds[number])
+        assert "had not seen its site" in result.metrics["val"]["val"]
+        seen: list[Scored] = []
+        for name in mine:
+            other = next(int(part) for part in name.split("-")[1:] if int(part) != number)
+            seen.append(
+                score_dataset(load_predictor(raw[name], "cpu"), splits[other].of(dataset, "test"), keep_maps=True)
+            )
+        maps = tuple(values for scored in seen for values in scored.maps or ())
+        rows = np.concatenate([splits[o].rows(dataset, "test") for o in range(3) if o != number])
+        joined = rescored(raw[mine[0]].spec, dataset.subset(rows), maps)
+        wanted = fit_calibration(joined)["temperature"]
+        assert package.spec.calibration["temperature"] == pytest.approx(wanted, rel=1e-4)
+    # The same call goes on from what is there.
+    again = cross_validate(dataset, splits, [config], tmp_path, pairs=True)
+    assert [r.package.digest for r in again.folds] == [r.package.digest for r in found.folds]
+
+
+def replace_calibration(package: ModelPackage, folder: Path) -> ModelPackage:
+    return write_package(
+        folder / "raw", package.spec.replace(calibration={}, threshold=0.5), package.weights(), "card", {}
+    )
+
+
+def test_pairs_of_chips_and_views(tmp_path: Path) -> None:
+    dataset = chip_set()
+    configs = [settings("patchcnn", seed=seed, **{"run.monitor": "last", "run.epochs": 1}) for seed in (0, 1)]
+    splits = kfold(dataset, "site", 3, test=True)
+    found = cross_validate(dataset, splits, configs, tmp_path, pairs=True, flips=True)
+    assert len(list(tmp_path.glob("pair-*"))) == 6
+    for number, result in enumerate(found.folds):
+        assert len(result.package.spec.hyperparameters["members"]) == 4
+        scored = score_dataset(load_predictor(result.package, "cpu"), splits[number].of(dataset, "test"))
+        assert result.metrics["test"]["auc"] == pytest.approx(area_under_roc(*tally(scored).totals()), abs=1e-6)
+
+
+def test_pairs_where_an_epoch_is_chosen_are_refused(tmp_path: Path) -> None:
+    dataset = pixel_set()
+    with pytest.raises(UsageError, match="no epoch may be chosen"):
+        cross_validate(dataset, kfold(dataset, "site", 3, test=True), [settings("unet")], tmp_path, pairs=True)
+    split = split_of(dataset)
+    config = settings("unet", **{"run.monitor": "last"})
+    with pytest.raises(UsageError, match="3 or more"):
+        cross_validate(dataset, [split], [config], tmp_path, pairs=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_splits_that_test_nothing_or_twice_are_refused(tmp_path: Path) -> None:
