@@ -91,9 +91,9 @@ _REFERENCE = 11520.0
 """Multiplications and additions for a pixel of the U-Net of 16 channels, six bands and two classes."""
 # Counted on patches of 640 pixels, and of the encoder's own edge.
 _SEGFORMER_WORK = {"b0": 3.7, "b1": 9.1, "b2": 24.5, "b3": 36.3, "b4": 48.2, "b5": 59.4}
-_ENCODER_VALUES = 3 * 96 // 4
-"""For a pixel of EfficientNet-Lite's input: features of 96 channels at half the resolution, as they come, padded,
-and as they go."""
+_ENCODER_VALUES = 4 * 96 // 4
+"""For a pixel of EfficientNet-Lite's input: 96 features at half the resolution, as they come, padded, as they go, and a
+workspace."""
 _ENCODER_MULTIPLICATIONS = {"lite0": 59000.0, "lite1": 78000.0, "lite2": 89000.0}
 """On the image enlarged twofold."""
 _EFFICIENTUNET_WORK = {"lite0": 4.1, "lite1": 4.5, "lite2": 4.8}

@@ -18,9 +18,9 @@ from minescale.models.efficientnet import SIZES, Encoder
 from minescale.models.network import options_of
 from minescale.models.spec import ModelSpec, nearest
 
-HALO = 96
-"""Context in pixels. Features of the coarsest stages can depend on 500 pixels to either side, hardly any on more than
-this: see ``docs/models/families.md``."""
+HALO = 192
+"""Context in pixels. Features of the coarsest stages can depend on 500 pixels to either side, and of a trained network
+some do on more than this: no halo short of that makes tiles agree exactly."""
 _DECODER = (32, 48, 64, 128)
 """Channels of the decoder at 1/2 to 1/16 of the resolution."""
 

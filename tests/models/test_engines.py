@@ -45,7 +45,7 @@ FAMILIES = {
     },
 }
 LARGE = {
-    "efficientunet": {"halo": 96, "patch": 256, "hyperparameters": {}},
+    "efficientunet": {"halo": 192, "patch": 512, "hyperparameters": {}},
     "segformer": {"halo": 64, "patch": 192, "hyperparameters": {}},
     "resnet34": {"task": "chips", "chip": 32, "halo": 64, "patch": 192, "hyperparameters": {"input_px": 64}},
 }
