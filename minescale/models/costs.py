@@ -133,7 +133,16 @@ def _patchcnn_features(options: Mapping[str, Any]) -> int:
 
 
 def patchcnn_step(spec: ModelSpec) -> int:
-    return 16 if spec.hyperparameters.get("encoder") else HALO_STEP
+    return _patchcnn_step(spec.hyperparameters)
+
+
+def probe_step(spec: ModelSpec) -> int:
+    base = spec.hyperparameters.get("base")
+    return _patchcnn_step(base["hyperparameters"]) if base else HALO_STEP
+
+
+def _patchcnn_step(options: Mapping[str, Any]) -> int:
+    return 16 if options.get("encoder") else HALO_STEP
 
 
 def probe_bytes(spec: ModelSpec) -> int:

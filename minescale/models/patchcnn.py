@@ -27,8 +27,9 @@ from minescale.models.turns import tie
 STRIDE = 8
 COARSE = 16
 """Pixels between the coarsest features of EfficientNet on an image that is enlarged twofold."""
-_SEEN = 48
-"""Pixels to either side that features of EfficientNet hardly depend on more than, see :mod:`.efficientunet`."""
+_SEEN = 96
+"""Pixels to either side that features of EfficientNet on the enlarged image depend on for the most part, see
+:mod:`minescale.models.efficientunet`."""
 _DROP_PATH = 0.1
 
 PUBLISHED_FEATURES = (*PUBLISHED, (r"^encoder\.", "features.encoder."))

@@ -118,7 +118,13 @@ _FAMILIES: dict[str, Family] = {
         step=costs.patchcnn_step,
         work=costs.patchcnn_work,
     ),
-    "probe": Family(factory=_NETWORK, bytes_per_pixel=costs.probe_bytes, together=True, work=costs.probe_work),
+    "probe": Family(
+        factory=_NETWORK,
+        bytes_per_pixel=costs.probe_bytes,
+        together=True,
+        step=costs.probe_step,
+        work=costs.probe_work,
+    ),
     "resnet34": Family(factory=_NETWORK, bytes_per_pixel=costs.resnet34_bytes, together=True, work=costs.resnet34_work),
     "sam": Family(factory=_NETWORK, bytes_per_pixel=costs.sam_bytes, together=True, work=costs.sam_work),
     "segformer": Family(

@@ -163,18 +163,7 @@ def train_members(
     check_folder(folder)
     found = audit or examine(dataset, split)
     found.require(force=force)
-    settings = {
-        "name": name,
-        "family": FAMILY,
-        "flips": flips,
-        "resolution": configs[0].resolution if configs else None,
-        "members": [config.to_dict() for config in configs],
-    }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    record = _record(settings, digest, dataset, split, found)
-    _require_same(folder, record, resume=resume)
-    begin_folder(folder, record, resume=resume)
-    write_json(folder / SPLIT, json.loads(split.to_json()))
+    record = begin_mean(folder, configs, dataset, split, found, name=name, flips=flips, resume=resume)
     trained = [
         train(
             dataset,
@@ -193,9 +182,48 @@ def train_members(
     if len(members) < len(trained):
         return None
     spec = ensemble_spec(members, name=name, flips=flips)
-    facts = {"members": [{"name": config.name, "seed": config.seed, "digest": config.digest} for config in configs]}
-    fitted = Fitted(spec=spec, weights={}, history={}, facts=facts, members=members)
+    fitted = Fitted(spec=spec, weights={}, history={}, facts=facts_of_members(configs), members=members)
     return result_of(fitted, dataset, split, found, folder, config=record["config"], device=device)
+
+
+def begin_mean(
+    folder: Path,
+    configs: Sequence[TrainConfig],
+    dataset: Dataset,
+    split: Split,
+    audit: Audit,
+    *,
+    name: str,
+    flips: bool,
+    resume: bool,
+    pairs: bool = False,
+) -> dict[str, Any]:
+    """Make the folder of a mean of several models, and say in its ``config.json`` what it is of.
+
+    Raises
+    ------
+    UsageError
+        where it holds something else.
+    """
+    settings = {
+        "name": name,
+        "family": FAMILY,
+        "flips": flips,
+        "resolution": configs[0].resolution if configs else None,
+        "members": [config.to_dict() for config in configs],
+        **({"pairs": True} if pairs else {}),
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    record = _record(settings, digest, dataset, split, audit)
+    _require_same(folder, record, resume=resume)
+    begin_folder(folder, record, resume=resume)
+    write_json(folder / SPLIT, json.loads(split.to_json()))
+    return record
+
+
+def facts_of_members(configs: Sequence[TrainConfig]) -> dict[str, Any]:
+    """What ``metrics/training.json`` of a mean says of how its members were trained."""
+    return {"members": [{"name": config.name, "seed": config.seed, "digest": config.digest} for config in configs]}
 
 
 def _record(settings: Mapping[str, Any], digest: str, dataset: Dataset, split: Split, audit: Audit) -> dict[str, Any]:

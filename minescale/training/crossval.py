@@ -61,16 +61,17 @@ def cross_validate(
 ) -> CrossValidation:
     """Train on each split and judge on its test part; then judge all test samples together.
 
-    Every model sets its calibration and threshold on its own val. Pooled yes/no figures are sums of counts at these
-    thresholds; pooled AUC and AUPRC compare the calibrated probabilities of different models. The best single index of
-    a fold is chosen on the fold's own training part, and its counts are summed alike.
+    Every model sets its calibration and threshold on its own val, with ``pairs`` on the other folds. Pooled yes/no
+    figures are sums of counts at these thresholds; pooled AUC and AUPRC compare the calibrated probabilities of
+    different models. The best single index of a fold is chosen on the fold's own training part, and its counts are
+    summed alike.
 
     Parameters
     ----------
     splits : with a test part each, no sample in two of them, such as
         :func:`minescale.labels.auditing.splitting.kfold` gives with ``test=True``.
     configs : one, or several whose models are averaged (:func:`minescale.training.api.train_members`).
-    out : each fold is trained in its folder ``fold-N``; figures come into its ``summary.json``.
+    out : each fold's model comes into its folder ``fold-N``; figures come into its ``summary.json``.
     flips : average over mirrored views of each image as well.
     pairs : leave out two folds at a time and average, so that all other folds teach what judges a fold; see
         :mod:`minescale.training.pairs`. Vals of the splits are not heeded.
@@ -82,7 +83,8 @@ def cross_validate(
     Raises
     ------
     UsageError
-        for splits without a test part, or that share test samples, or processes that ``torchrun`` started.
+        for splits without a test part, or that share test samples, processes that ``torchrun`` started, or what
+        ``pairs`` cannot be made of.
     """
     folder = Path(out)
     _check(dataset, splits, configs)

@@ -32,12 +32,11 @@ class LeftOut:
     """Scores before any calibration, where all samples of train taught some member of a mean, and none all of them."""
 
     train: Scored
-    """Each sample by members that had not seen it: stands for val."""
+    """Each sample by members that had not seen it, fewer than the mean's: stands for val."""
     test: Scored
     """By the mean."""
-
-
-LEFT_OUT = "val: train, each sample scored by models that had not seen its site"
+    sentence: str
+    """Stands beside every score of val."""
 
 
 def finish(
@@ -78,14 +77,14 @@ def finish(
     """
     parts = {part: split.of(dataset, part) for part in PARTS if len(split.rows(dataset, part))}
     if left_out is not None:
-        parts["val"] = parts["train"]
+        parts["val"] = dataset.subset(split.rows(dataset, "train"), f"{dataset.name}/val")
     if "val" not in parts:
         raise UsageError("the split has no val part", fix="another split: threshold and calibration need one")
     parts = {part: as_model_sees(samples, fitted.spec, config) for part, samples in parts.items()}
     with tempfile.TemporaryDirectory() as scratch:
         spec, watched = _decided(fitted, parts["val"], Path(scratch), device, left_out)
         known = {"val": watched} | ({"test": recalibrated(left_out.test, spec.calibration)} if left_out else {})
-        sentence = LEFT_OUT if left_out else audit.val_sentence
+        sentence = left_out.sentence if left_out else audit.val_sentence
         spec = spec.replace(training=_facts(spec, dataset, split, parts, audit, sentence))
         draft = _written(Path(scratch) / "decided", fitted, spec)
         metrics: dict[str, Any] = {}
@@ -96,7 +95,8 @@ def finish(
                     parts[part],
                     device=device,
                     caveat=audit.caveat,
-                    reference=parts["train"],
+                    # Left out, val is train: an index that is chosen there has seen what it is judged on.
+                    reference=None if left_out and part == "val" else parts["train"],
                     bootstrap=bootstrap,
                     scored=known.get(part),
                 )

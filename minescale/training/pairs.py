@@ -24,13 +24,16 @@ from minescale.evaluation.scored import Scored, recalibrated, rescored, score_da
 from minescale.labels.auditing.audit import audit as examine
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.split import Split
-from minescale.models.ensemble import FAMILY, ensemble_spec, write_ensemble
+from minescale.models.ensemble import ensemble_spec, write_ensemble
+from minescale.models.network import architectures
 from minescale.models.package import ModelPackage, write_package
 from minescale.models.predictor import load_predictor
-from minescale.training.api import TrainResult, result_of, train
+from minescale.models.spec import ModelSpec
+from minescale.training.api import PROBE, TrainResult, begin_mean, facts_of_members, result_of, train
 from minescale.training.config import TrainConfig
 from minescale.training.finish import LeftOut, as_model_sees
 from minescale.training.fitted import Fitted
+from minescale.training.origin import training_facts
 from minescale.training.progress import Listener, silent
 
 Maps = dict[int, NDArray[np.float32]]
@@ -67,10 +70,19 @@ def train_pairs(
     Raises
     ------
     UsageError
-        where an epoch would be chosen by the samples that are left out, or there are fewer than three folds.
+        where an epoch would be chosen by the samples that are left out, for models that are not trained in epochs,
+        three classes or more, fewer than three folds, or splits that are not the folds of one set.
     """
-    _check(splits, configs)
-    folds = [split.rows(dataset, "test") for split in splits]
+    folds = _folds(dataset, splits)
+    _check(dataset, configs)
+    judged = [
+        _judging(dataset, split, rows, np.setdiff1d(np.concatenate(folds), rows))
+        for split, rows in zip(splits, folds, strict=True)
+    ]
+    audits = [examine(dataset, whole) for whole in judged]
+    for audit in audits:
+        audit.require(force=force)
+    seen_sites = False
     with tempfile.TemporaryDirectory() as scratch:
         pairs: dict[frozenset[int], _Pair] = {}
         for first, second in combinations(range(len(folds)), 2):
@@ -78,48 +90,114 @@ def train_pairs(
             parts = dict.fromkeys(_ids(dataset, np.concatenate(folds)), "train")
             parts |= dict.fromkeys(_ids(dataset, rows), "val")
             split = Split(parts=parts, rule=splits[0].rule, settings={**splits[0].settings, "fold": [first, second]})
+            found = examine(dataset, split)
+            seen_sites |= found.val_mode == "seen"
             members = []
             for number, config in enumerate(configs):
                 where = f"pair-{first}-{second}" + (f"-{number}" if len(configs) > 1 else "")
-                made = train(dataset, split, config, out / where, force=force, resume=resume, device=device, tell=tell)
+                made = train(
+                    dataset,
+                    split,
+                    config,
+                    out / where,
+                    force=force,
+                    resume=resume,
+                    device=device,
+                    audit=found,
+                    tell=tell,
+                )
                 if made is None:
                     raise UsageError("cross-validation runs in one process", fix="start it without torchrun")
-                members.append(_uncalibrated(made.package, Path(scratch) / where))
+                members.append(_uncalibrated(made, Path(scratch) / where))
             mean = write_ensemble(Path(scratch) / f"mean-{first}-{second}", members, name=name, flips=flips)
-            seen = as_model_sees(dataset.subset(rows), mean.spec, {"resolution": configs[0].resolution})
-            pairs[frozenset((first, second))] = _Pair(tuple(members), _maps(mean, seen, rows, device))
-        for number in range(len(folds)):
-            yield _judged(
-                dataset,
-                splits[number],
-                folds,
-                number,
-                pairs,
+            both = as_model_sees(dataset.subset(rows), mean.spec, {"resolution": configs[0].resolution})
+            pairs[frozenset((first, second))] = _Pair(tuple(members), _maps(mean, both, rows, device))
+        sentence = "val: train, each sample scored by models, fewer than the mean's, that had not seen " + (
+            "it" if seen_sites else "its site"
+        )
+        for number, (whole, audit) in enumerate(zip(judged, audits, strict=True)):
+            mine = {other: pairs[frozenset((number, other))] for other in range(len(folds)) if other != number}
+            members_of = tuple(member for pair in mine.values() for member in pair.members)
+            spec = ensemble_spec(members_of, name=name, flips=flips).replace(training=training_facts(dataset))
+            record = begin_mean(
+                out / f"fold-{number}",
                 configs,
-                out,
+                dataset,
+                whole,
+                audit,
                 name=name,
                 flips=flips,
-                force=force,
-                device=device,
+                resume=resume,
+                pairs=True,
             )
+            left_out = _left_out(dataset, spec, folds, number, mine, record["config"], sentence)
+            fitted = Fitted(spec=spec, weights={}, history={}, facts=facts_of_members(configs), members=members_of)
+            result = result_of(
+                fitted,
+                dataset,
+                whole,
+                audit,
+                out / f"fold-{number}",
+                config=record["config"],
+                device=device,
+                left_out=left_out,
+            )
+            yield result, recalibrated(left_out.test, result.package.spec.calibration)
 
 
-def _check(splits: Sequence[Split], configs: Sequence[TrainConfig]) -> None:
+def _folds(dataset: Dataset, splits: Sequence[Split]) -> list[NDArray[np.intp]]:
+    """Rows of each split's test, which are all that another split teaches or watches."""
     if len(splits) < 3:
         raise UsageError("pairs of folds", got=f"{len(splits)} folds", expected="3 or more")
+    folds = [split.rows(dataset, "test") for split in splits]
+    every = np.concatenate(folds)
+    for number, split in enumerate(splits):
+        others = np.concatenate([split.rows(dataset, part) for part in ("train", "val")])
+        if set(others) != set(every) - set(folds[number]):
+            raise UsageError(
+                f"split {number} trains and watches other samples than those that the other splits test",
+                expected="folds: train and val together are the tests of all others",
+                fix="kfold(..., test=True), or pairs=False",
+            )
+    return folds
+
+
+def _check(dataset: Dataset, configs: Sequence[TrainConfig]) -> None:
+    of_networks = set(architectures()) - {PROBE}
+    others = sorted({config.family for config in configs} - of_networks)
+    if others:
+        raise UsageError(
+            "pairs of folds are for networks that are trained in epochs",
+            got=", ".join(others),
+            expected=", ".join(sorted(of_networks)),
+            fix="pairs=False",
+        )
     choosing = sorted({config.run.monitor for config in configs} - {"last"})
     if choosing:
         raise UsageError(
             "with pairs of folds no epoch may be chosen by what is left out",
             got=f"run.monitor {', '.join(choosing)}",
-            expected="run.monitor last, of networks",
+            expected="run.monitor last",
+        )
+    if len(dataset.classes.names) > 2:
+        raise UsageError(
+            "pairs of folds are averaged for two classes",
+            got=", ".join(dataset.classes.names),
+            fix="pairs=False",
         )
 
 
-def _uncalibrated(package: ModelPackage, folder: Path) -> ModelPackage:
-    """The same model without what was set on the two folds together."""
-    spec = package.spec.replace(calibration={}, threshold=0.5)
-    return write_package(folder, spec, package.weights(), "see the training's folder", {})
+def _judging(dataset: Dataset, split: Split, tested: NDArray[np.intp], others: NDArray[np.intp]) -> Split:
+    """A fold is tested, all others teach."""
+    parts = dict.fromkeys(_ids(dataset, others), "train") | dict.fromkeys(_ids(dataset, tested), "test")
+    return Split(parts=parts, rule=split.rule, settings=split.settings)
+
+
+def _uncalibrated(made: TrainResult, folder: Path) -> ModelPackage:
+    """The same model without what was set on the two folds together, and with how it was trained."""
+    spec = made.package.spec.replace(calibration={}, threshold=0.5)
+    card = f"# {spec.name}\n\nA member of a mean, taught without two folds of {spec.training.get('data', 'its set')}.\n"
+    return write_package(folder, spec, made.package.weights(), card, {"training": made.metrics["training"]})
 
 
 def _maps(mean: ModelPackage, seen: Dataset, rows: NDArray[np.intp], device: str) -> Maps:
@@ -128,49 +206,24 @@ def _maps(mean: ModelPackage, seen: Dataset, rows: NDArray[np.intp], device: str
     return {int(row): np.asarray(value, np.float32) for row, value in zip(rows, values, strict=True)}
 
 
-def _judged(
+def _left_out(
     dataset: Dataset,
-    split: Split,
+    spec: ModelSpec,
     folds: Sequence[NDArray[np.intp]],
     number: int,
-    pairs: Mapping[frozenset[int], _Pair],
-    configs: Sequence[TrainConfig],
-    out: Path,
-    *,
-    name: str,
-    flips: bool,
-    force: bool,
-    device: str,
-) -> tuple[TrainResult, Scored]:
-    """A fold's mean of networks with its calibration and threshold, as a package with figures."""
-    mine = {other: pairs[frozenset((number, other))] for other in range(len(folds)) if other != number}
-    others, tested = np.sort(np.concatenate([folds[other] for other in mine])), folds[number]
-    parts = dict.fromkeys(_ids(dataset, others), "train") | dict.fromkeys(_ids(dataset, tested), "test")
-    whole = Split(parts=parts, rule=split.rule, settings=split.settings)
-    audit = examine(dataset, whole)
-    audit.require(force=force)
-    members = tuple(member for pair in mine.values() for member in pair.members)
-    spec = ensemble_spec(members, name=name, flips=flips)
-    settings = {
-        "name": name,
-        "family": FAMILY,
-        "flips": flips,
-        "pairs": True,
-        "resolution": configs[0].resolution,
-        "members": [config.to_dict() for config in configs],
-    }
+    mine: Mapping[int, _Pair],
+    settings: Mapping[str, Any],
+    sentence: str,
+) -> LeftOut:
+    """The other folds, each by the pair that left it out besides, and the fold itself by the mean of all pairs."""
     known = {int(row): pair.maps[int(row)] for other, pair in mine.items() for row in folds[other]}
+    others, tested = np.array(sorted(known)), folds[number]
     means = [np.mean([pair.maps[int(row)] for pair in mine.values()], axis=0) for row in tested]
-    left_out = LeftOut(
+    return LeftOut(
         train=rescored(spec, as_model_sees(dataset.subset(others), spec, settings), [known[int(r)] for r in others]),
         test=rescored(spec, as_model_sees(dataset.subset(tested), spec, settings), means),
+        sentence=sentence,
     )
-    facts = {"members": [{"name": config.name, "seed": config.seed, "digest": config.digest} for config in configs]}
-    fitted = Fitted(spec=spec, weights={}, history={}, facts=facts, members=members)
-    folder = out / f"fold-{number}"
-    folder.mkdir(parents=True, exist_ok=True)
-    result = result_of(fitted, dataset, whole, audit, folder, config=settings, device=device, left_out=left_out)
-    return result, recalibrated(left_out.test, result.package.spec.calibration)
 
 
 def _ids(dataset: Dataset, rows: NDArray[np.intp]) -> list[str]:

@@ -45,6 +45,14 @@ FAMILIES = {
     },
 }
 LARGE = {
+    "patchcnn on lite0": {
+        "family": "patchcnn",
+        "task": "chips",
+        "chip": 32,
+        "halo": 120,
+        "patch": 320,
+        "hyperparameters": {"encoder": "lite0"},
+    },
     "efficientunet": {"halo": 192, "patch": 512, "hyperparameters": {}},
     "segformer": {"halo": 64, "patch": 192, "hyperparameters": {}},
     "resnet34": {"task": "chips", "chip": 32, "halo": 64, "patch": 192, "hyperparameters": {"input_px": 64}},

@@ -265,6 +265,23 @@ def test_what_a_pixel_costs_is_what_torch_counts(family: str, changes: dict[str,
     assert found == pytest.approx(counted.get_total_flops() / edge**2 / 11520, rel=0.1)
 
 
+def test_patches_begin_where_the_coarsest_features_do() -> None:
+    encoder = {"encoder": "lite0"}
+    step = registry.find_family("patchcnn").step
+    assert (step(spec_of("patchcnn")), step(spec_of("patchcnn", hyperparameters=encoder))) == (8, 16)
+    on_encoder = spec_of("probe").replace(hyperparameters={"base": {"hyperparameters": encoder}})
+    step = registry.find_family("probe").step
+    assert (step(spec_of("probe")), step(on_encoder)) == (8, 16)
+    torch.manual_seed(2)
+    features: Any = build_network(spec_of("patchcnn", hyperparameters=encoder)).features
+    x = torch.rand(2, 6, 96, 96)
+    with torch.inference_mode():
+        features.train()(x)  # so that norms are those of what they see
+        whole, moved, off = (features.eval()(x[:1, :, start:, :]) for start in (0, 16, 8))
+    near = (moved - whole[:, :, 2:])[:, :, 4:-1].abs().mean()
+    assert near < 0.2 * (off - whole[:, :, 1:])[:, :, 5:-1].abs().mean()
+
+
 def test_tied_weights_cost_what_their_kernels_do() -> None:
     spec = spec_of("patchcnn", hyperparameters={"symmetric": True})
     network = untie(build_network(spec).eval())

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from minescale.errors import ModelError, UsageError
+from minescale.evaluation.baselines import OPTIMISTIC
 from minescale.evaluation.decide import fit_calibration
 from minescale.evaluation.scored import Scored, rescored, score_dataset
 from minescale.evaluation.tally import pooled, tally
 from minescale.kernels.ranking import area_under_roc
 from minescale.labels.auditing.splitting import kfold
+from minescale.labels.sets.classes import ClassMap
 from minescale.labels.sets.dataset import Dataset
 from minescale.models.package import ModelPackage, load_package, write_package
 from minescale.models.predictor import load_predictor
@@ -158,6 +160,12 @@ def test_pairs_of_folds_average_what_left_a_fold_out(tmp_path: Path) -> None:
         assert again.sum(axis=0).tolist() == [result.metrics["test"]["confusion"][k] for k in ("tp", "fp", "fn", "tn")]
         assert result.metrics["val"]["n"] == 20 - len(folds[number])
         assert "had not seen its site" in result.metrics["val"]["val"]
+        assert result.metrics["val"]["caveat"] == ""
+        chosen = [result.metrics[part]["baselines"]["best_single_index"]["chosen_on"] for part in ("val", "test")]
+        assert [text == OPTIMISTIC for text in chosen] == [True, False]
+        assert package.spec.training["samples"]["train"] == 20 - len(folds[number])
+        kept = json.loads((tmp_path / f"fold-{number}" / "config.json").read_text())
+        assert kept["config"]["pairs"]
         seen: list[Scored] = []
         for name in mine:
             other = next(int(part) for part in name.split("-")[1:] if int(part) != number)
@@ -196,10 +204,17 @@ def test_pairs_where_an_epoch_is_chosen_are_refused(tmp_path: Path) -> None:
     dataset = pixel_set()
     with pytest.raises(UsageError, match="no epoch may be chosen"):
         cross_validate(dataset, kfold(dataset, "site", 3, test=True), [settings("unet")], tmp_path, pairs=True)
-    split = split_of(dataset)
     config = settings("unet", **{"run.monitor": "last"})
     with pytest.raises(UsageError, match="3 or more"):
-        cross_validate(dataset, [split], [config], tmp_path, pairs=True)
+        cross_validate(dataset, [split_of(dataset)], [config], tmp_path, pairs=True)
+    splits = kfold(dataset, "site", 4, test=True)
+    with pytest.raises(UsageError, match="trains and watches other samples"):
+        cross_validate(dataset, splits[:3], [config], tmp_path, pairs=True)
+    with pytest.raises(UsageError, match="trained in epochs"):
+        cross_validate(dataset, splits, [settings("forest", **_FOREST)], tmp_path, pairs=True)
+    three = ClassMap(names=(*dataset.classes.names, "cloud"), ignore=dataset.classes.ignore)
+    with pytest.raises(UsageError, match="two classes"):
+        cross_validate(replace(dataset, classes=three), splits, [config], tmp_path, pairs=True)
     assert not list(tmp_path.iterdir())
 
 
