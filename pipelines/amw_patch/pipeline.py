@@ -106,9 +106,9 @@ def section(seeds: dict[str, Any], sets: int) -> str:
 These weights were taught those places too, so that **no figure on them is a score of this package**. It was trained as
 the seeds of the table were, {first["prevalence"]:.1%} of whose test are mines. That test part was looked at in earlier
 versions before colours were varied more, look-alikes moved from val to train, and weights were tied: the scores are a
-little kinder than they should be. Positives that do not say where they lie are in no part. Threshold and calibration are
-of a val of which a third are mines, and the rest {sets} sets of places that were mostly once taken for some: elsewhere
-most ground is easier, and mines are much rarer.
+little kinder than they should be. Positives that do not say where they lie are in no part. Threshold and calibration
+are of a val of which a third are mines, and the rest {sets} sets of places that were mostly once taken for some:
+elsewhere most ground is easier, and mines are much rarer.
 
 Taught on top-of-atmosphere chips cut at reflectance 0.30, half of them with the atmosphere taken off: it takes L1C and
 L2A.
