@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from minescale.models.network import Sometimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class _Block(nn.Module):
     def __init__(self, inputs: int, stage: _Stage, stride: int, drop: float, border: Border) -> None:
         super().__init__()
         wide = inputs * stage.widen
-        self.stride, self.drop, self.border = stride, drop, border
+        self.stride, self.border, self.sometimes = stride, border, Sometimes(drop)
         self.direct = stride == 1 and inputs == stage.outputs
         self.pad = _padding(stage.kernel, stride)
         if stage.widen > 1:
@@ -76,14 +77,7 @@ class _Block(nn.Module):
         y = F.relu6(self.widen_norm(self.widen(x))) if hasattr(self, "widen") else x
         y = F.relu6(self.depthwise_norm(self.depthwise(F.pad(y, self.pad, mode=self.border))))
         y = self.narrow_norm(self.narrow(y))
-        return x + self._sometimes(y) if self.direct else y
-
-    def _sometimes(self, x: Tensor) -> Tensor:
-        """Stochastic depth (Huang et al. 2016, arXiv:1603.09382): in training, skipped for a share of the images."""
-        if not self.training or self.drop == 0:
-            return x
-        kept = torch.rand((x.shape[0], 1, 1, 1), device=x.device) >= self.drop
-        return x * (kept / (1 - self.drop)).to(x.dtype)
+        return x + self.sometimes(y) if self.direct else y
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

@@ -263,6 +263,23 @@ def middle(shape: Sequence[int], stride: int) -> tuple[slice, slice]:
     return slice(down, down + rows // stride * stride), slice(across, across + cols // stride * stride)
 
 
+class Sometimes(nn.Module):
+    """Stochastic depth (Huang et al. 2016, arXiv:1603.09382): in training, a block adds nothing for a share of images.
+
+    The caller adds what goes round the block.
+    """
+
+    def __init__(self, drop: float) -> None:
+        super().__init__()
+        self.drop = drop
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.drop == 0:
+            return x
+        kept = torch.rand((x.shape[0], *[1] * (x.ndim - 1)), device=x.device) >= self.drop
+        return x * (kept / (1 - self.drop)).to(x.dtype)
+
+
 def channels_last(network: nn.Module) -> nn.Module:
     """The same network with its convolutions' weights in the layout that they run fastest in."""
     for parameter in network.parameters():

@@ -15,12 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minescale.errors import ModelError
-from minescale.models.network import options_of
+from minescale.models.network import Sometimes, options_of
 from minescale.models.spec import ModelSpec, nearest
 
 HALO = 64
@@ -118,18 +117,11 @@ class _Block(nn.Module):
         super().__init__()
         self.before_attention, self.before_feed = nn.LayerNorm(width, eps=_EPS), nn.LayerNorm(width, eps=_EPS)
         self.attention, self.feed = _Attention(width, heads, reduction), _Feed(width)
-        self.drop = drop
+        self.sometimes = Sometimes(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self._sometimes(self.attention(self.before_attention(x)))
-        return x + self._sometimes(self.feed(self.before_feed(x)))
-
-    def _sometimes(self, x: Tensor) -> Tensor:
-        """Stochastic depth (Huang et al. 2016, arXiv:1603.09382): in training, skipped for a share of the images."""
-        if not self.training or self.drop == 0:
-            return x
-        kept = torch.rand((x.shape[0], 1, 1, 1), device=x.device) >= self.drop
-        return x * (kept / (1 - self.drop)).to(x.dtype)
+        x = x + self.sometimes(self.attention(self.before_attention(x)))
+        return x + self.sometimes(self.feed(self.before_feed(x)))
 
 
 class _Stage(nn.Module):

@@ -216,7 +216,7 @@ def test_maps_of_chips_agree_where_features_share_their_ground(landscape: np.nda
     [
         ("patchcnn", {"patch": 256, "hyperparameters": {"width": 32}}, 512),
         ("probe", {"patch": 256, **TWO_DATES}, 512),
-        ("patchcnn", {"patch": 256, "hyperparameters": {"encoder": "lite0"}}, 256),
+        ("patchcnn", {"patch": 384, "hyperparameters": {"encoder": "lite0"}}, 256),
         ("segformer", {"patch": 384}, 256),
         ("efficientunet", {"patch": 640}, 256),
         ("resnet34", {"patch": 320}, 64),
