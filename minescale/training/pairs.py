@@ -86,10 +86,7 @@ def train_pairs(
     with tempfile.TemporaryDirectory() as scratch:
         pairs: dict[frozenset[int], _Pair] = {}
         for first, second in combinations(range(len(folds)), 2):
-            rows = np.concatenate([folds[first], folds[second]])
-            parts = dict.fromkeys(_ids(dataset, np.concatenate(folds)), "train")
-            parts |= dict.fromkeys(_ids(dataset, rows), "val")
-            split = Split(parts=parts, rule=splits[0].rule, settings={**splits[0].settings, "fold": [first, second]})
+            split = _pair_split(dataset, splits[0], folds, first, second)
             found = examine(dataset, split)
             seen_sites |= found.val_mode == "seen"
             members = []
@@ -110,6 +107,7 @@ def train_pairs(
                     raise UsageError("cross-validation runs in one process", fix="start it without torchrun")
                 members.append(_uncalibrated(made, Path(scratch) / where))
             mean = write_ensemble(Path(scratch) / f"mean-{first}-{second}", members, name=name, flips=flips)
+            rows = split.rows(dataset, "val")
             both = as_model_sees(dataset.subset(rows), mean.spec, {"resolution": configs[0].resolution})
             pairs[frozenset((first, second))] = _Pair(tuple(members), _maps(mean, both, rows, device))
         sentence = "val: train, each sample scored by models, fewer than the mean's, that had not seen " + (
@@ -185,6 +183,13 @@ def _check(dataset: Dataset, configs: Sequence[TrainConfig]) -> None:
             got=", ".join(dataset.classes.names),
             fix="pairs=False",
         )
+
+
+def _pair_split(dataset: Dataset, like: Split, folds: Sequence[NDArray[np.intp]], first: int, second: int) -> Split:
+    """Two folds are left out, as val, all others teach."""
+    parts = dict.fromkeys(_ids(dataset, np.concatenate(folds)), "train")
+    parts |= dict.fromkeys(_ids(dataset, np.concatenate([folds[first], folds[second]])), "val")
+    return Split(parts=parts, rule=like.rule, settings={**like.settings, "fold": [first, second]})
 
 
 def _judging(dataset: Dataset, split: Split, tested: NDArray[np.intp], others: NDArray[np.intp]) -> Split:

@@ -1,6 +1,7 @@
 """Train the patch classifier of Amazon Mining Watch chips with several seeds, and judge each on the same hold-out.
 
-With several configurations a seed's model is the mean of theirs, over mirrored views."""
+With several configurations a seed's model is the mean of theirs, over mirrored views.
+"""
 
 from __future__ import annotations
 
