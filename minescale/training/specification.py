@@ -17,7 +17,7 @@ from minescale.training.scaling import constants
 
 KEPT = 544
 """Pixels of a window that are kept: two of them, blended, are a tile of 1,024. A window is those and its halo."""
-PATCH, LARGEST = 640, 704
+PATCH, LARGEST = 640, 928
 """Edge of the windows that a scan feeds a network with where that would be below the first or above the second."""
 CORE = 128
 """Pixels of such a window that are kept, at least: with fewer, a scan computes next to nothing but context."""

@@ -301,10 +301,11 @@ def test_of_chips_with_odd_edges_the_middle_is_learnt_and_scored(tmp_path: Path)
         trained(chip_set(size=19), tmp_path / "small", "patchcnn", changes={"run.epochs": 1, "batch.crop": 7})
 
 
-def test_windows_are_as_large_as_two_that_are_a_tile(tmp_path: Path) -> None:
-    """A halo wider than the U-Net's would else make three of two, and so more than twice the work."""
-    dataset = chip_set(size=48)
-    spec = trained(dataset, tmp_path, "patchcnn", changes={"run.epochs": 1}).package.spec
-    assert (spec.halo, spec.patch) == (56, 656)
+@pytest.mark.parametrize(("family", "window"), [("patchcnn", (56, 656)), ("efficientunet", (192, 928))])
+def test_windows_are_as_large_as_two_that_are_a_tile(family: str, window: tuple[int, int], tmp_path: Path) -> None:
+    """A halo wider than the U-Net's would else make three of two or more, and so more than twice the work."""
+    dataset = chip_set(size=48) if family == "patchcnn" else pixel_set(n=8, size=64)
+    spec = trained(dataset, tmp_path, family, changes={"run.epochs": 1}).package.spec
+    assert (spec.halo, spec.patch) == window
     narrow = spec.replace(patch=640)
     assert work_of_tile(spec, 1024) < 0.6 * work_of_tile(narrow, 1024)
