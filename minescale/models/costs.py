@@ -51,7 +51,7 @@ def trees_work(spec: ModelSpec) -> float:
 def ensemble_work(spec: ModelSpec) -> float:
     # Of one that does not say what its members cost, at least their number.
     options = spec.hyperparameters
-    return float(options.get("work", len(options.get("members", ())) * (4 if options.get("flips") else 1)))
+    return float(options.get("work", len(options.get("members", ())) * int(options.get("views", 1))))
 
 
 def two_stage_work(spec: ModelSpec) -> float:

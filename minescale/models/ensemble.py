@@ -1,13 +1,13 @@
 """Several models of the same bands and classes as one: the mean of their probabilities.
 
 Members may be of different families. Each is a package in a folder of its own, run as it would be alone, its
-calibration included. If asked for, the mean is over mirrored views of the image as well.
+calibration included. If asked for, the mean is over mirrored and turned views of the image as well.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from minescale.models.recalibration import recalibrate
 from minescale.models.spec import HALO_STEP, ModelSpec, nearest
 
 FAMILY = "ensemble"
-_OPTIONS = ("members", "flips", "bytes_per_pixel", "work", "step")
+_OPTIONS = ("members", "views", "bytes_per_pixel", "work", "step")
+VIEWS = (1, 4, 8)
+"""Views of an image that a mean can be over: as it is; its mirror images and half turn; quarter turns of these too."""
 ALONE = 0.26
 """What a pixel costs an index model beside the U-Net that plans price networks by (:mod:`minescale.planning.rates`)."""
 _ALIKE = ("channels", "classes", "target", "task", "chip", "dates", "resolution")
@@ -51,7 +53,7 @@ class EnsemblePredictor:
             raise ModelError(f"model {spec.name} has no members", expected="digests of one or more packages")
         self._spec = spec
         self._members: tuple[Predictor, ...] = tuple(members)
-        self._flips = bool(spec.hyperparameters.get("flips", False))
+        self._views = checked_views(spec.hyperparameters.get("views", 1))
 
     @property
     def spec(self) -> ModelSpec:
@@ -75,30 +77,20 @@ class EnsemblePredictor:
         self, batch: NDArray[np.float32], run: Callable[[Predictor, NDArray[np.float32]], NDArray[np.float32]]
     ) -> NDArray[np.float32]:
         total: NDArray[np.float32] | None = None
-        count = 0
-        for view, back in self._views(batch):
+        for number in range(self._views):
+            view = _seen(batch, number)
             for member in self._members:
                 spec = member.spec
+                count = views_of(spec, self._views)
+                if number >= count:
+                    continue
                 # A model of single pixels leaves the cut at the specification's limit to its caller.
                 cut = np.minimum(view, np.float32(spec.clip)) if spec.pixelwise and spec.clip else view
                 scores = _calibrated(run(member, cut), spec)
-                scores = back(scores) if scores.ndim == 4 else scores
-                total = scores.copy() if total is None else np.add(total, scores, out=total)
-                count += 1
+                scores = (_back(scores, number) if scores.ndim == 4 else scores) / np.float32(count)
+                total = scores if total is None else np.add(total, scores, out=total)
         assert total is not None  # noqa: S101  (one member at least)
-        return np.divide(total, np.float32(count), out=total)
-
-    def _views(
-        self, batch: NDArray[np.float32]
-    ) -> Iterator[tuple[NDArray[np.float32], Callable[[NDArray[np.float32]], NDArray[np.float32]]]]:
-        """The batch mirrored, and how to mirror scores back. Quarter turns are left out: they change its shape."""
-        for rows in (1, -1) if self._flips else (1,):
-            for cols in (1, -1) if self._flips else (1,):
-
-                def mirrored(array: NDArray[np.float32], rows: int = rows, cols: int = cols) -> NDArray[np.float32]:
-                    return np.ascontiguousarray(array[..., ::rows, ::cols])
-
-                yield mirrored(batch), mirrored
+        return np.divide(total, np.float32(len(self._members)), out=total)
 
 
 def write_ensemble(
@@ -106,7 +98,7 @@ def write_ensemble(
     members: Sequence[ModelPackage],
     *,
     name: str,
-    flips: bool = False,
+    views: int = 1,
     version: str = "1.0.0",
 ) -> ModelPackage:
     """A package whose score is the mean of its members', with copies of them.
@@ -115,25 +107,25 @@ def write_ensemble(
 
     Parameters
     ----------
-    flips : average over the image, its two mirror images and its half turn as well: four times the work.
+    views : of each image, see :data:`VIEWS`, which is so many times the work; a model of single pixels, or of weights
+        tied over turns, says the same of each and is run once.
 
     Raises
     ------
     ModelError
-        for no members, or some that differ in what they take or give.
+        for no members, some that differ in what they take or give, or another number of views.
     """
-    spec = ensemble_spec(members, name=name, flips=flips, version=version)
+    spec = ensemble_spec(members, name=name, views=views, version=version)
     copy_members(folder, members)
     facts = {"names": [member.spec.name for member in members], **spec.hyperparameters}
     return write_package(Path(folder), spec, None, _card(spec, members), {"members": facts})
 
 
-def ensemble_spec(
-    members: Sequence[ModelPackage], *, name: str, flips: bool = False, version: str = "1.0.0"
-) -> ModelSpec:
+def ensemble_spec(members: Sequence[ModelPackage], *, name: str, views: int = 1, version: str = "1.0.0") -> ModelSpec:
     """The specification of an ensemble; parameters and errors as of :func:`write_ensemble`."""
     if not members:
         raise ModelError(f"ensemble {name} has no members", expected="one package or more")
+    checked_views(views)
     specs = [member.spec for member in members]
     first = specs[0]
     for other in specs[1:]:
@@ -174,9 +166,9 @@ def ensemble_spec(
         sensors=sensors,
         hyperparameters={
             "members": [member.digest for member in members],
-            "flips": flips,
+            "views": views,
             "bytes_per_pixel": max(find_family(spec.family).bytes_per_pixel(spec) for spec in specs),
-            "work": (4 if flips else 1) * sum(_work(spec) for spec in specs),
+            "work": sum(views_of(spec, views) * _work(spec) for spec in specs),
             # Strides are powers of two: the widest fits all.
             "step": max(find_family(spec.family).step(spec) for spec in specs),
         },
@@ -185,6 +177,36 @@ def ensemble_spec(
         training=taught,
         description=f"Mean of {len(specs)} models: {', '.join(dict.fromkeys(spec.name for spec in specs))}.",
     )
+
+
+def checked_views(views: Any) -> int:
+    """The number of views.
+
+    Raises
+    ------
+    ModelError
+        for one that is not of :data:`VIEWS`.
+    """
+    if views not in VIEWS:
+        raise ModelError("views of an image to average over", got=str(views), expected=", ".join(map(str, VIEWS)))
+    return int(views)
+
+
+def views_of(spec: ModelSpec, views: int) -> int:
+    """How many of the views a member is run on: one, where it says the same of all."""
+    return 1 if spec.pixelwise or spec.hyperparameters.get("symmetric") else views
+
+
+def _seen(batch: NDArray[np.float32], number: int) -> NDArray[np.float32]:
+    """View ``number`` of images (..., y, x): 1 to 3 mirrored, 4 to 7 the same with rows and columns exchanged."""
+    view = batch[..., :: -1 if number & 1 else 1, :: -1 if number & 2 else 1]
+    return np.ascontiguousarray(view.swapaxes(-1, -2) if number & 4 else view)
+
+
+def _back(scores: NDArray[np.float32], number: int) -> NDArray[np.float32]:
+    """Scores of a view as they lie in the image."""
+    turned = scores.swapaxes(-1, -2) if number & 4 else scores
+    return np.ascontiguousarray(turned[..., :: -1 if number & 1 else 1, :: -1 if number & 2 else 1])
 
 
 def _work(spec: ModelSpec) -> float:
@@ -228,7 +250,8 @@ def _calibrated(scores: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.floa
 
 def _card(spec: ModelSpec, members: Sequence[ModelPackage]) -> str:
     names = "\n".join(f"- `{m.spec.name}` {m.spec.version}, {m.spec.family}, licence {m.spec.licence}" for m in members)
-    views = " over the image and its three mirrored views" if spec.hyperparameters["flips"] else ""
+    count = spec.hyperparameters["views"]
+    views = f" over {count} mirrored{' and turned' if count > 4 else ''} views of the image" if count > 1 else ""
     return f"""# {spec.name}
 
 The mean of the probabilities of {len(members)} models{views}:

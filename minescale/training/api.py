@@ -22,7 +22,7 @@ from minescale.labels.auditing.audit import audit as examine
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.split import PARTS, Split
 from minescale.labels.sets.units import as_reflectance
-from minescale.models.ensemble import FAMILY, ensemble_spec, folder_of
+from minescale.models.ensemble import FAMILY, checked_views, ensemble_spec, folder_of
 from minescale.models.package import ModelPackage
 from minescale.models.predictor import ENGINES
 from minescale.models.spec import check_name
@@ -138,7 +138,7 @@ def train_members(
     out: str | Path,
     *,
     name: str,
-    flips: bool = False,
+    views: int = 1,
     force: bool = False,
     resume: bool = True,
     device: str = "auto",
@@ -155,15 +155,16 @@ def train_members(
     out : members are trained in its folders ``member-0`` and so on; the whole becomes its ``package``, with calibration
         and threshold of its own, from val.
     name : of the whole.
-    flips : average over three mirrored views of an image besides.
+    views : of an image to average over, see :data:`minescale.models.ensemble.VIEWS`.
     """
     for each in (name, *(config.name for config in configs)):
         check_name(each)
+    checked_views(views)
     folder = Path(out)
     check_folder(folder)
     found = audit or examine(dataset, split)
     found.require(force=force)
-    record = begin_mean(folder, configs, dataset, split, found, name=name, flips=flips, resume=resume)
+    record = begin_mean(folder, configs, dataset, split, found, name=name, views=views, resume=resume)
     trained = [
         train(
             dataset,
@@ -181,7 +182,7 @@ def train_members(
     members = tuple(result.package for result in trained if result is not None)
     if len(members) < len(trained):
         return None
-    spec = ensemble_spec(members, name=name, flips=flips)
+    spec = ensemble_spec(members, name=name, views=views)
     fitted = Fitted(spec=spec, weights={}, history={}, facts=facts_of_members(configs), members=members)
     return result_of(fitted, dataset, split, found, folder, config=record["config"], device=device)
 
@@ -194,7 +195,7 @@ def begin_mean(
     audit: Audit,
     *,
     name: str,
-    flips: bool,
+    views: int,
     resume: bool,
     pairs: bool = False,
 ) -> dict[str, Any]:
@@ -208,7 +209,7 @@ def begin_mean(
     settings = {
         "name": name,
         "family": FAMILY,
-        "flips": flips,
+        "views": views,
         "resolution": configs[0].resolution if configs else None,
         "members": [config.to_dict() for config in configs],
         **({"pairs": True} if pairs else {}),

@@ -20,6 +20,7 @@ from minescale.kernels.ranking import ratios
 from minescale.labels.auditing.confounding import common_support, metadata_score
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.split import Split
+from minescale.models.ensemble import checked_views
 from minescale.models.predictor import load_predictor
 from minescale.outputs.evaluation import PixelScore, trivial_scores
 from minescale.training.api import TrainResult, train, train_members
@@ -49,7 +50,7 @@ def cross_validate(
     configs: Sequence[TrainConfig],
     out: str | Path,
     *,
-    flips: bool = False,
+    views: int = 1,
     pairs: bool = False,
     within: Sequence[str] = (),
     force: bool = False,
@@ -72,7 +73,7 @@ def cross_validate(
         :func:`minescale.labels.auditing.splitting.kfold` gives with ``test=True``.
     configs : one, or several whose models are averaged (:func:`minescale.training.api.train_members`).
     out : each fold's model comes into its folder ``fold-N``; figures come into its ``summary.json``.
-    flips : average over mirrored views of each image as well.
+    views : of each image to average over, see :data:`minescale.models.ensemble.VIEWS`.
     pairs : leave out two folds at a time and average, so that all other folds teach what judges a fold; see
         :mod:`minescale.training.pairs`. Vals of the splits are not heeded.
     within : columns of acquisition; figures are given once more for samples whose combination of them is found in every
@@ -87,11 +88,12 @@ def cross_validate(
         ``pairs`` cannot be made of.
     """
     folder = Path(out)
+    checked_views(views)
     _check(dataset, splits, configs)
-    name = f"{configs[0].name}-mean" if len(configs) > 1 or flips or pairs else configs[0].name
+    name = f"{configs[0].name}-mean" if len(configs) > 1 or views > 1 or pairs else configs[0].name
     how: dict[str, Any] = {
         "name": name,
-        "flips": flips,
+        "views": views,
         "force": force,
         "resume": resume,
         "device": device,
@@ -113,7 +115,7 @@ def cross_validate(
     figures: dict[str, Any] = {
         "model": {"name": name, "family": [c.family for c in configs], "seeds": [c.seed for c in configs]},
         "config": [config.to_dict() for config in configs],
-        "flips": flips,
+        "views": views,
         "pairs": pairs,
         "data": {"name": dataset.name, "licence": dataset.licence},
         "rule": splits[0].rule,
@@ -147,7 +149,7 @@ def _train_folds(
     out: Path,
     *,
     name: str,
-    flips: bool,
+    views: int,
     force: bool,
     resume: bool,
     device: str,
@@ -157,10 +159,10 @@ def _train_folds(
     how: dict[str, Any] = {"force": force, "resume": resume, "device": device, "tell": tell}
     for number, split in enumerate(splits):
         where, config = out / f"fold-{number}", configs[0]
-        if len(configs) == 1 and not flips:
+        if len(configs) == 1 and views == 1:
             made = train(dataset, split, config, where, **how)
         else:
-            made = train_members(dataset, split, configs, where, name=name, flips=flips, **how)
+            made = train_members(dataset, split, configs, where, name=name, views=views, **how)
         if made is None:
             raise UsageError("cross-validation runs in one process", fix="start it without torchrun")
         test = as_model_sees(split.of(dataset, "test"), made.package.spec, {"resolution": config.resolution})

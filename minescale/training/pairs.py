@@ -55,7 +55,7 @@ def train_pairs(
     out: Path,
     *,
     name: str,
-    flips: bool,
+    views: int,
     force: bool,
     resume: bool,
     device: str,
@@ -106,7 +106,7 @@ def train_pairs(
                 if made is None:
                     raise UsageError("cross-validation runs in one process", fix="start it without torchrun")
                 members.append(_uncalibrated(made, Path(scratch) / where))
-            mean = write_ensemble(Path(scratch) / f"mean-{first}-{second}", members, name=name, flips=flips)
+            mean = write_ensemble(Path(scratch) / f"mean-{first}-{second}", members, name=name, views=views)
             rows = split.rows(dataset, "val")
             both = as_model_sees(dataset.subset(rows), mean.spec, {"resolution": configs[0].resolution})
             pairs[frozenset((first, second))] = _Pair(tuple(members), _maps(mean, both, rows, device))
@@ -116,7 +116,7 @@ def train_pairs(
         for number, (whole, audit) in enumerate(zip(judged, audits, strict=True)):
             mine = {other: pairs[frozenset((number, other))] for other in range(len(folds)) if other != number}
             members_of = tuple(member for pair in mine.values() for member in pair.members)
-            spec = ensemble_spec(members_of, name=name, flips=flips).replace(training=training_facts(dataset))
+            spec = ensemble_spec(members_of, name=name, views=views).replace(training=training_facts(dataset))
             record = begin_mean(
                 out / f"fold-{number}",
                 configs,
@@ -124,7 +124,7 @@ def train_pairs(
                 whole,
                 audit,
                 name=name,
-                flips=flips,
+                views=views,
                 resume=resume,
                 pairs=True,
             )

@@ -1,6 +1,6 @@
 """Train the patch classifier of Amazon Mining Watch chips with several seeds, and judge each on the same hold-out.
 
-With several configurations a seed's model is the mean of theirs, over mirrored views.
+With several configurations, or several networks of each, a run is judged by their mean over turned and mirrored views.
 """
 
 from __future__ import annotations
@@ -30,19 +30,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", type=Path, nargs="+", default=[Path(__file__).with_name("config.yaml")])
     parser.add_argument("--weights", help="of EfficientNet-Lite0, as safetensors: where a configuration has an encoder")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run each")
+    parser.add_argument("--each", type=int, default=1, help="networks of each configuration in a run (default 1)")
     args = parser.parse_args()
     dataset, configs = open_dataset(args.data), [load_config(path) for path in args.config]
     encoders = [bool(config.hyperparameters.get("encoder")) for config in configs]
     if any(encoders) and not args.weights:
         parser.error("a configuration has an encoder: --weights FILE.safetensors, see docs/models/families.md")
     split = hold_out(dataset)
+    apart = max(args.seeds) + 1
     found: dict[str, dict[str, Any]] = {}
     for seed in args.seeds:
         # The audit fails, and says why: which set a chip is from tells its class. So every score carries its caveat.
         with shown("plain") as tell:
+            # No two runs share a network.
             settings = [
-                config.replace({"seed": seed, **({"initial_weights": args.weights} if encoder else {})})
+                config.replace({"seed": own, **({"initial_weights": args.weights} if encoder else {})})
+                for own in range(seed, seed + args.each * apart, apart)
                 for config, encoder in zip(configs, encoders, strict=True)
             ]
             out = args.out / f"seed-{seed}"
@@ -50,7 +54,7 @@ def main() -> None:
                 result = train(dataset, split, settings[0], out, force=True, tell=tell)
             else:
                 name = f"{settings[0].name}-mean"
-                result = train_members(dataset, split, settings, out, name=name, flips=True, force=True, tell=tell)
+                result = train_members(dataset, split, settings, out, name=name, views=8, force=True, tell=tell)
         if result is not None:
             test = result.metrics["test"]
             found[str(seed)] = {name: test[name] for name in (*FIGURES, "sensitivity_at_specificity", "baselines")}
@@ -63,7 +67,7 @@ def main() -> None:
     (args.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     sys.stdout.write(json.dumps(middle, indent=1) + "\n")
     # What started from weights taught on photographs is not ours to pass on.
-    if len(configs) == 1 and not any(encoders):
+    if len(configs) == args.each == 1 and not any(encoders):
         ship(args.out, summary)
 
 

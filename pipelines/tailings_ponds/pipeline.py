@@ -1,4 +1,4 @@
-"""Cross-validate the segmenter of tailings ponds by groups of ponds, mirrored views and several seeds averaged."""
+"""Cross-validate the segmenter of tailings ponds by groups of ponds: a mean over mirrored views and all networks."""
 
 from __future__ import annotations
 
@@ -21,16 +21,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="folder of the published chips")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--config", type=Path, default=Path(__file__).with_name("config.yaml"))
-    parser.add_argument("--weights", required=True, help="of EfficientNet-Lite0, as safetensors: see the page")
+    parser.add_argument("--config", type=Path, nargs="+", default=[Path(__file__).with_name("config.yaml")])
+    parser.add_argument("--weights", nargs="+", required=True, help="of each configuration's encoder: see the page")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_args()
-    dataset, config = open_dataset(args.data), load_config(args.config)
+    if len(args.config) != len(args.weights):
+        parser.error(f"{len(args.config)} --config and {len(args.weights)} --weights: give as many, in the same order")
+    dataset = open_dataset(args.data)
     splits = kfold(dataset, "site", args.folds, apart_m=APART_M, test=True)
-    configs = [config.replace({"seed": seed, "initial_weights": args.weights}) for seed in args.seeds]
+    configs = [
+        load_config(path).replace({"seed": seed, "initial_weights": weights})
+        for seed in args.seeds
+        for path, weights in zip(args.config, args.weights, strict=True)
+    ]
     with shown("plain") as tell:
-        found = cross_validate(dataset, splits, configs, args.out, flips=True, pairs=True, tell=tell)
+        found = cross_validate(dataset, splits, configs, args.out, views=4, pairs=True, tell=tell)
     sys.stdout.write(
         json.dumps({part: found.figures[part] for part in ("pooled", "median", "caveats")}, indent=1) + "\n"
     )

@@ -208,7 +208,9 @@ def test_two_models_become_one(stages: tuple[ModelPackage, ModelPackage], tmp_pa
 
 
 def test_several_models_become_their_mean(tmp_path: Path) -> None:
-    done = run("model", "average", "demo", "demo", "--name", "twice", "--flips", "--out", tmp_path / "mean", "--json")
+    done = run(
+        "model", "average", "demo", "demo", "--name", "twice", "--views", "4", "--out", tmp_path / "mean", "--json"
+    )
     assert done.exit_code == 0, done.stderr
     made = load_package(tmp_path / "mean")
     told = json.loads(done.stdout)

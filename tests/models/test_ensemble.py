@@ -10,7 +10,7 @@ import pytest
 from model_specs import SIX, pixel_spec, pixel_weights, unet_spec
 
 from minescale.errors import ModelError, UsageError
-from minescale.models.ensemble import write_ensemble
+from minescale.models.ensemble import VIEWS, write_ensemble
 from minescale.models.package import CARD, ITEM, ModelPackage, load_package, write_package
 from minescale.models.predictor import find_family, load_predictor
 from minescale.models.recalibration import recalibrate
@@ -78,14 +78,39 @@ def test_three_classes_still_add_up_to_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[:, 0] / found[:, 1], plain[:, 0] / plain[:, 1], rtol=1e-3)
 
 
-def test_flips_make_the_map_of_a_mirrored_image_the_mirrored_map(tmp_path: Path) -> None:
-    found = load_predictor(write_ensemble(tmp_path / "f", [_unet(tmp_path / "a")], name="mirrored", flips=True), "cpu")
-    batch = _image()
+@pytest.mark.parametrize("views", [4, 8])
+def test_views_make_the_map_of_a_mirrored_image_the_mirrored_map(views: int, tmp_path: Path) -> None:
+    made = write_ensemble(tmp_path / "f", [_unet(tmp_path / "a")], name="mirrored", views=views)
+    found, batch = load_predictor(made, "cpu"), _image()
     score = found.predict(batch)
     np.testing.assert_allclose(found.predict(batch[:, :, ::-1, ::-1])[:, :, ::-1, ::-1], score, atol=1e-5)
     np.testing.assert_allclose(found.predict(batch[..., ::-1])[..., ::-1], score, atol=1e-5)
+    turned = np.rot90(found.predict(np.rot90(batch, axes=(2, 3))), -1, axes=(2, 3))
+    assert (np.abs(turned - score).max() < 1e-5) == (views == 8)
     alone = load_predictor(load_package(tmp_path / "a"), "cpu").predict(batch)
     assert np.abs(score - alone).max() > 1e-3
+
+
+def test_a_member_that_says_the_same_of_every_view_is_run_once(tmp_path: Path) -> None:
+    tied, plain = _unet(tmp_path / "t", hyperparameters={"width": 16, "symmetric": True}), _unet(tmp_path / "a")
+    batch = _image(64, 96)
+    alone, mean = (
+        load_predictor(write_ensemble(tmp_path / name, [plain], name=name, views=views), "cpu").predict(batch)
+        for name, views in (("alone", 1), ("mean", 8))
+    )
+    assert np.abs(alone - mean).max() > 1e-3
+    both = write_ensemble(tmp_path / "both", [tied, plain], name="both", views=8)
+    expected = (load_predictor(tied, "cpu").predict(batch) + mean) / 2
+    np.testing.assert_allclose(load_predictor(both, "cpu").predict(batch), expected, atol=1e-5)
+    family = find_family("unet")
+    assert find_family("ensemble").work(both.spec) == pytest.approx(
+        family.work(tied.spec) + 8 * family.work(plain.spec)
+    )
+
+
+def test_other_numbers_of_views_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="got: 2\n  expected: 1, 4, 8"):
+        write_ensemble(tmp_path / "f", [_unet(tmp_path / "a")], name="two", views=2)
 
 
 def test_chips_are_averaged_as_chips(tmp_path: Path) -> None:
@@ -111,14 +136,14 @@ def test_one_of_single_pixels_alone_needs_no_windows(tmp_path: Path) -> None:
 def test_it_costs_what_its_members_do(tmp_path: Path) -> None:
     packages = [_unet(tmp_path / f"m{i}", i) for i in range(2)]
     one = find_family("unet").work(packages[0].spec)
-    for flips, views in ((False, 1), (True, 4)):
-        made = write_ensemble(tmp_path / f"mean-{flips}", packages, name="mean", flips=flips)
+    for views in VIEWS:
+        made = write_ensemble(tmp_path / f"mean-{views}", packages, name="mean", views=views)
         assert find_family("ensemble").work(made.spec) == pytest.approx(2 * views * one)
     alone = write_package(tmp_path / "alone", pixel_spec(), pixel_weights(), "card", {})
     pair = write_ensemble(tmp_path / "pair", [alone, alone], name="pair").spec
     assert work_of_tile(pair, 1024) * RATES["unet_pixels"] == pytest.approx(2 * RATES["index_pixels"], rel=0.05)
     older = {k: v for k, v in made.spec.hyperparameters.items() if k != "work"}
-    assert find_family("ensemble").work(made.spec.replace(hyperparameters=older)) == 8
+    assert find_family("ensemble").work(made.spec.replace(hyperparameters=older)) == 16
 
 
 def test_it_is_priced_by_its_largest_member(tmp_path: Path) -> None:

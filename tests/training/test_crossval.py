@@ -117,7 +117,7 @@ def test_a_name_that_no_model_can_have_is_refused_before_any_work(tmp_path: Path
 def test_seeds_are_averaged_and_the_mean_decides_for_itself(tmp_path: Path) -> None:
     dataset = pixel_set()
     configs = [settings("unet", seed=seed) for seed in (0, 1)]
-    result = train_members(dataset, split_of(dataset), configs, tmp_path, name="two", flips=True)
+    result = train_members(dataset, split_of(dataset), configs, tmp_path, name="two", views=4)
     assert result is not None
     spec = result.package.spec
     assert spec.family == "ensemble"
@@ -129,7 +129,7 @@ def test_seeds_are_averaged_and_the_mean_decides_for_itself(tmp_path: Path) -> N
     assert members[0].digest != members[1].digest
     assert result.metrics["test"]["n"] == 4
     # The same call goes on from what is there, and makes the same package.
-    again = train_members(dataset, split_of(dataset), configs, tmp_path, name="two", flips=True)
+    again = train_members(dataset, split_of(dataset), configs, tmp_path, name="two", views=4)
     assert again is not None
     assert again.package.digest == result.package.digest
 
@@ -192,7 +192,7 @@ def test_pairs_of_chips_and_views(tmp_path: Path) -> None:
     dataset = chip_set()
     configs = [settings("patchcnn", seed=seed, **{"run.monitor": "last", "run.epochs": 1}) for seed in (0, 1)]
     splits = kfold(dataset, "site", 3, test=True)
-    found = cross_validate(dataset, splits, configs, tmp_path, pairs=True, flips=True)
+    found = cross_validate(dataset, splits, configs, tmp_path, pairs=True, views=4)
     assert len(list(tmp_path.glob("pair-*"))) == 6
     for number, result in enumerate(found.folds):
         assert len(result.package.spec.hyperparameters["members"]) == 4

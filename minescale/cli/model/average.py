@@ -11,14 +11,20 @@ from minescale.cli.params import echo_json, json_option, verbose_option
 @click.command(cls=Command, short_help="Several models as their mean.")
 @click.argument("members", metavar="PACKAGE...", nargs=-1, required=True)
 @click.option("--name", required=True, help="Name of the package.")
-@click.option("--flips", is_flag=True, help="Average over mirrored views of the image too: four times the work.")
+@click.option(
+    "--views",
+    type=click.Choice(["1", "4", "8"]),
+    default="1",
+    show_default=True,
+    help="Views of the image to average over: 4 are mirrored, 8 turned besides. So many times the work.",
+)
 @click.option("--out", "-o", required=True, metavar="DIR", help="New folder for the package.")
 @json_option
 @verbose_option
 def average(
     members: tuple[str, ...],
     name: str,
-    flips: bool,
+    views: str,
     out: str,
     as_json: bool,
     verbose: int,  # noqa: ARG001  (read by Command)
@@ -33,7 +39,7 @@ def average(
 
     loaded = [load_package(member) for member in members]
     with new_folder(out) as folder:
-        write_ensemble(folder, loaded, name=name, flips=flips)
+        write_ensemble(folder, loaded, name=name, views=int(views))
     made = load_package(out)
     if as_json:
         echo_json({"package": out, "digest": made.digest, "members": len(loaded), "threshold": made.spec.threshold})
