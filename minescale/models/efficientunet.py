@@ -14,13 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minescale.errors import ModelError
-from minescale.models.efficientnet import SIZES, Encoder
+from minescale.models.efficientnet import PUBLISHED, SIZES, Encoder
 from minescale.models.network import options_of
 from minescale.models.spec import ModelSpec, nearest
 
 HALO = 192
 """Context in pixels. Features of the coarsest stages can depend on 500 pixels to either side, and of a trained network
 some do on more than this: no halo short of that makes tiles agree exactly."""
+PUBLISHED_ENCODER = (*PUBLISHED, (r"^features\.encoder\.", "encoder."))
+"""Patterns for the tensor names of published weights of the encoder, and of a chip classifier's."""
 _DECODER = (32, 48, 64, 128)
 """Channels of the decoder at 1/2 to 1/16 of the resolution."""
 

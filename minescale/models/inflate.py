@@ -102,6 +102,12 @@ def load_initial(
         if not np.isfinite(array).all():
             raise ModelError("initial weights are not all finite", got=f"{file}: {name}", expected="numbers")
         state[name] = torch.from_numpy(np.array(array, np.float32))
+    # A bias is of its kernel: it means nothing to another.
+    for name in [name for name in state if name.endswith(".bias")]:
+        kernel = f"{name.removesuffix('.bias')}.weight"
+        if kernel in own and own[kernel].ndim > 1 and kernel not in state:
+            del state[name]
+            copied.remove(name)
     report = Inflation(
         file=file.name,
         file_bands=file_bands,

@@ -99,7 +99,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         options={"size": "lite0", "dropout": 0.2, "drop_path": 0.1},
         halo="minescale.models.efficientunet:halo_of",
         stride=32,
-        published="minescale.models.efficientnet:PUBLISHED",
+        published="minescale.models.efficientunet:PUBLISHED_ENCODER",
     ),
     "sam": Architecture(
         build="minescale.models.sam:from_spec",

@@ -89,6 +89,23 @@ def test_encoders_take_weights_by_their_published_names(family: str, prefix: str
     assert np.array_equal(loaded["blocks.15.narrow.weight"], theirs["_blocks.15._project_conv.weight"])
 
 
+@pytest.mark.parametrize(("giver", "taker"), [("patchcnn", "efficientunet"), ("efficientunet", "patchcnn")])
+def test_an_encoder_that_was_taught_one_task_starts_another(giver: str, taker: str, tmp_path: Path) -> None:
+    specs = {"efficientunet": rgb_spec("efficientunet"), "patchcnn": rgb_spec("patchcnn", **ENCODER)}
+    prefixes = {"efficientunet": "encoder.", "patchcnn": "features.encoder."}
+    torch.manual_seed(1)
+    given = state_arrays(build_network(specs[giver]))
+    write_package(tmp_path / "given", specs[giver], given, "card", {})
+    torch.manual_seed(2)
+    network = build_network(specs[taker])
+    report = load_initial(network, specs[taker], tmp_path / "given")
+    assert {name for name in state_arrays(network) if name.startswith(prefixes[taker])} == set(report.copied)
+    assert all(not name.startswith(prefixes[giver]) for name in report.unused)
+    for name in report.copied:
+        source = given[prefixes[giver] + name.removeprefix(prefixes[taker])]
+        assert np.array_equal(state_arrays(network)[name], source)
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (97, 129)])
 def test_segformer_equals_the_library_that_publishes_it(tmp_path: Path, shape: tuple[int, int]) -> None:
     transformers = pytest.importorskip("transformers")
