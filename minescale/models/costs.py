@@ -184,7 +184,7 @@ def two_stage_bytes(spec: ModelSpec) -> int:
 
 
 def ensemble_bytes(spec: ModelSpec) -> int:
-    # Members run one after the other, on a mirrored copy; beside them the sum of scores, and one that is corrected.
+    # Members run one after the other, on a turned copy; beside them the sum of scores, and one that is corrected.
     member = spec.hyperparameters.get("bytes_per_pixel", 0)
     return int(member) + 4 * (len(spec.channels) + 4 * len(spec.classes))
 

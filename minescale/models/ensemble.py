@@ -37,7 +37,12 @@ class EnsemblePredictor:
         spec = package.spec
         for key in spec.hyperparameters:
             if key not in _OPTIONS:
-                raise ModelError(f"model {spec.name}: unknown hyperparameter", got=key, expected=nearest(key, _OPTIONS))
+                raise ModelError(
+                    f"model {spec.name}: unknown hyperparameter",
+                    got=key,
+                    expected=nearest(key, _OPTIONS),
+                    fix="minescale model average, to make the package again",
+                )
         members = []
         for number, digest in enumerate(spec.hyperparameters.get("members", ())):
             loaded = load_package(package.path / folder_of(number))
@@ -77,7 +82,7 @@ class EnsemblePredictor:
         self, batch: NDArray[np.float32], run: Callable[[Predictor, NDArray[np.float32]], NDArray[np.float32]]
     ) -> NDArray[np.float32]:
         total: NDArray[np.float32] | None = None
-        for number in range(self._views):
+        for number in range(max(views_of(member.spec, self._views) for member in self._members)):
             view = _seen(batch, number)
             for member in self._members:
                 spec = member.spec
@@ -125,7 +130,7 @@ def ensemble_spec(members: Sequence[ModelPackage], *, name: str, views: int = 1,
     """The specification of an ensemble; parameters and errors as of :func:`write_ensemble`."""
     if not members:
         raise ModelError(f"ensemble {name} has no members", expected="one package or more")
-    checked_views(views)
+    views = checked_views(views)
     specs = [member.spec for member in members]
     first = specs[0]
     for other in specs[1:]:
@@ -180,20 +185,21 @@ def ensemble_spec(members: Sequence[ModelPackage], *, name: str, views: int = 1,
 
 
 def checked_views(views: Any) -> int:
-    """The number of views.
+    """The number of views, as it is written into files.
 
     Raises
     ------
     ModelError
         for one that is not of :data:`VIEWS`.
     """
-    if views not in VIEWS:
-        raise ModelError("views of an image to average over", got=str(views), expected=", ".join(map(str, VIEWS)))
+    if isinstance(views, bool | str) or views not in VIEWS:
+        raise ModelError("views of an image to average over", got=repr(views), expected=", ".join(map(str, VIEWS)))
     return int(views)
 
 
 def views_of(spec: ModelSpec, views: int) -> int:
-    """How many of the views a member is run on: one, where it says the same of all."""
+    """How many of the views a member is run on: one, where it says the same of all (edges that are multiples of its
+    stride, as those of windows are)."""
     return 1 if spec.pixelwise or spec.hyperparameters.get("symmetric") else views
 
 

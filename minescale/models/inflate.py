@@ -29,6 +29,7 @@ from minescale.models.spec import ModelSpec
 
 RULE = "a shared band keeps its kernel, every other gets the mean of the k kernels times k / n"
 _RGB = ("red", "green", "blue")
+_BIAS = re.compile(r"(\.parametrizations)?\.bias(\.original)?$")
 _LOG = logging.getLogger(__name__)
 
 
@@ -43,7 +44,7 @@ class Inflation:
     inflated: tuple[str, ...]
     """Kernels that the image is fed to, by :data:`RULE`."""
     random: tuple[str, ...]
-    """Tensors that the file lacks or has in another shape; as they were."""
+    """Tensors that the file lacks or has in another shape, and biases of such kernels; as they were."""
     unused: tuple[str, ...]
     """Tensors of the file that the network has no place for, by their names in the file."""
 
@@ -103,9 +104,9 @@ def load_initial(
             raise ModelError("initial weights are not all finite", got=f"{file}: {name}", expected="numbers")
         state[name] = torch.from_numpy(np.array(array, np.float32))
     # A bias is of its kernel: it means nothing to another.
-    for name in [name for name in state if name.endswith(".bias")]:
-        kernel = f"{name.removesuffix('.bias')}.weight"
-        if kernel in own and own[kernel].ndim > 1 and kernel not in state:
+    for name in [name for name in state if _BIAS.search(name)]:
+        kernels = {_BIAS.sub(ending, name) for ending in (".weight", ".parametrizations.weight.original")}
+        if any(own[kernel].ndim > 1 for kernel in kernels & own.keys() - state.keys()):
             del state[name]
             copied.remove(name)
     report = Inflation(
@@ -151,7 +152,8 @@ def _find(path: Path) -> tuple[Path, tuple[str, ...] | None]:
             got=path,
             expected="safetensors",
             fix='convert them where you trust them: python -c "import torch, safetensors.torch as s; '
-            f"s.save_file(torch.load('{path.name}', weights_only=True), '{path.stem}.safetensors')\"",
+            f"w = torch.load('{path.name}', weights_only=True); "
+            f"s.save_file({{k: v.contiguous() for k, v in w.items()}}, '{path.stem}.safetensors')\"",
         )
     if not path.is_file():
         raise ModelError("initial weights are not there", got=path, expected="a safetensors file or a package's folder")

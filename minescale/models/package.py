@@ -27,8 +27,8 @@ BUILTIN = Path(__file__).parent.parent / "packages"
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")
 _MAX_JSON = 4_000_000
 _CONVERT = (
-    "convert it where you trust it: safetensors.torch.save_file(torch.load(path, weights_only=True), "
-    "'weights.safetensors'), then minescale.models.package.write_package"
+    "convert it where you trust it: weights = torch.load(path, weights_only=True); safetensors.torch.save_file({k: "
+    "v.contiguous() for k, v in weights.items()}, 'weights.safetensors'), then minescale.models.package.write_package"
 )
 
 

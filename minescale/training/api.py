@@ -159,7 +159,7 @@ def train_members(
     """
     for each in (name, *(config.name for config in configs)):
         check_name(each)
-    checked_views(views)
+    views = checked_views(views)
     folder = Path(out)
     check_folder(folder)
     found = audit or examine(dataset, split)

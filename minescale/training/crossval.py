@@ -86,9 +86,11 @@ def cross_validate(
     UsageError
         for splits without a test part, or that share test samples, processes that ``torchrun`` started, or what
         ``pairs`` cannot be made of.
+    ModelError
+        for another number of views than these.
     """
     folder = Path(out)
-    checked_views(views)
+    views = checked_views(views)
     _check(dataset, splits, configs)
     name = f"{configs[0].name}-mean" if len(configs) > 1 or views > 1 or pairs else configs[0].name
     how: dict[str, Any] = {

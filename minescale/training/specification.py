@@ -9,6 +9,7 @@ from minescale.errors import ModelError
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.units import saturation
 from minescale.models.network import architecture, default_halo, options_of
+from minescale.models.predictor import find_family
 from minescale.models.spec import HALO_STEP, ModelSpec, trained_range
 from minescale.training.config import TrainConfig
 from minescale.training.origin import target_of, training_facts
@@ -17,10 +18,12 @@ from minescale.training.scaling import constants
 
 KEPT = 544
 """Pixels of a window that are kept: two of them, blended, are a tile of 1,024. A window is those and its halo."""
-PATCH, LARGEST = 640, 928
-"""Edge of the windows that a scan feeds a network with where that would be below the first or above the second."""
+PATCH = 640
+"""Edge of the windows that a scan feeds a network with, at least, and where larger ones would take too much memory."""
 CORE = 128
-"""Pixels of such a window that are kept, at least: with fewer, a scan computes next to nothing but context."""
+"""Pixels of a window that are kept, at least: with fewer, a scan computes next to nothing but context."""
+WINDOW_BYTES = 1 << 30
+"""What a network may take for one window beyond that."""
 _PAIR = re.compile(r"t(?P<date>[01])_(?P<band>.+)")
 
 
@@ -62,7 +65,7 @@ def make_spec(config: TrainConfig, source: Dataset, train: Samples) -> ModelSpec
         classes=source.classes.names,
         target=target_of(config.target, source.classes),
         threshold=0.5,
-        patch=config.patch or _patch(halo),
+        patch=config.patch or _least(halo),
         halo=halo,
         mean=mean,
         std=std,
@@ -75,7 +78,7 @@ def make_spec(config: TrainConfig, source: Dataset, train: Samples) -> ModelSpec
         description=config.description,
     )
     options_of(spec)
-    return spec
+    return spec if config.patch else spec.replace(patch=_patch(spec))
 
 
 def pair_bands(names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
@@ -101,10 +104,11 @@ def _chip(train: Samples) -> int:
     return max(HALO_STEP, edge // HALO_STEP * HALO_STEP)
 
 
-def _patch(halo: int) -> int:
-    wanted = 2 * halo + KEPT
-    return wanted if PATCH <= wanted <= LARGEST else max(PATCH, _up(2 * halo + CORE))
+def _least(halo: int) -> int:
+    return max(PATCH, int(math.ceil((2 * halo + CORE) / HALO_STEP) * HALO_STEP))
 
 
-def _up(pixels: int) -> int:
-    return int(math.ceil(pixels / HALO_STEP) * HALO_STEP)
+def _patch(spec: ModelSpec) -> int:
+    least, wanted = _least(spec.halo), 2 * spec.halo + KEPT
+    fits = wanted**2 * find_family(spec.family).bytes_per_pixel(spec) <= WINDOW_BYTES
+    return max(least, wanted) if fits else least

@@ -30,23 +30,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", type=Path, nargs="+", default=[Path(__file__).with_name("config.yaml")])
     parser.add_argument("--weights", help="of EfficientNet-Lite0, as safetensors: where a configuration has an encoder")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run each")
-    parser.add_argument("--each", type=int, default=1, help="networks of each configuration in a run (default 1)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--each", type=int, default=1, help="seeds of each configuration in a run (default 1)")
     args = parser.parse_args()
     dataset, configs = open_dataset(args.data), [load_config(path) for path in args.config]
     encoders = [bool(config.hyperparameters.get("encoder")) for config in configs]
     if any(encoders) and not args.weights:
         parser.error("a configuration has an encoder: --weights FILE.safetensors, see docs/models/families.md")
+    runs = len(args.seeds) // max(args.each, 1)
+    if args.each < 1 or runs * args.each != len(args.seeds):
+        parser.error(f"--each {args.each} does not divide {len(args.seeds)} --seeds")
     split = hold_out(dataset)
-    apart = max(args.seeds) + 1
     found: dict[str, dict[str, Any]] = {}
-    for seed in args.seeds:
+    for number, seed in enumerate(args.seeds[:runs]):
         # The audit fails, and says why: which set a chip is from tells its class. So every score carries its caveat.
         with shown("plain") as tell:
-            # No two runs share a network.
             settings = [
                 config.replace({"seed": own, **({"initial_weights": args.weights} if encoder else {})})
-                for own in range(seed, seed + args.each * apart, apart)
+                for own in args.seeds[number::runs]
                 for config, encoder in zip(configs, encoders, strict=True)
             ]
             out = args.out / f"seed-{seed}"

@@ -216,6 +216,7 @@ def test_several_models_become_their_mean(tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     assert (told["digest"], told["members"]) == (made.digest, 2)
     assert load_predictor(made, "cpu").spec.family == "ensemble"
+    assert made.spec.hyperparameters["views"] == 4
     assert made.spec.threshold == pytest.approx(load_package("demo").spec.threshold)
     wrong = run("model", "average", "demo", "amw-patch-rgb", "--name", "bad", "--out", tmp_path / "bad")
     assert wrong.exit_code == 2

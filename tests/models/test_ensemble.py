@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,7 +93,7 @@ def test_views_make_the_map_of_a_mirrored_image_the_mirrored_map(views: int, tmp
     assert np.abs(score - alone).max() > 1e-3
 
 
-def test_a_member_that_says_the_same_of_every_view_is_run_once(tmp_path: Path) -> None:
+def test_a_member_that_says_the_same_of_every_view_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tied, plain = _unet(tmp_path / "t", hyperparameters={"width": 16, "symmetric": True}), _unet(tmp_path / "a")
     batch = _image(64, 96)
     alone, mean = (
@@ -101,16 +103,43 @@ def test_a_member_that_says_the_same_of_every_view_is_run_once(tmp_path: Path) -
     assert np.abs(alone - mean).max() > 1e-3
     both = write_ensemble(tmp_path / "both", [tied, plain], name="both", views=8)
     expected = (load_predictor(tied, "cpu").predict(batch) + mean) / 2
+    seen: list[tuple[bool, tuple[int, ...]]] = []
+
+    class Counted:
+        def __init__(self, package: ModelPackage, device: str) -> None:
+            self.inner, self.spec = load_predictor(package, device), package.spec
+
+        def predict(self, images: np.ndarray) -> np.ndarray:
+            seen.append(("symmetric" in self.spec.hyperparameters, images.shape[2:]))
+            return self.inner.predict(images)
+
+    monkeypatch.setattr("minescale.models.ensemble.load_predictor", Counted)
     np.testing.assert_allclose(load_predictor(both, "cpu").predict(batch), expected, atol=1e-5)
+    assert Counter(seen) == {(True, (64, 96)): 1, (False, (64, 96)): 4, (False, (96, 64)): 4}
     family = find_family("unet")
     assert find_family("ensemble").work(both.spec) == pytest.approx(
         family.work(tied.spec) + 8 * family.work(plain.spec)
     )
 
 
-def test_other_numbers_of_views_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="got: 2\n  expected: 1, 4, 8"):
-        write_ensemble(tmp_path / "f", [_unet(tmp_path / "a")], name="two", views=2)
+@pytest.mark.parametrize("views", [2, True, "4"])
+def test_other_numbers_of_views_are_refused(views: Any, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"got: {views!r}\n  expected: 1, 4, 8"):
+        write_ensemble(tmp_path / "f", [_unet(tmp_path / "a")], name="two", views=views)
+
+
+def test_chips_and_single_pixels_are_seen_from_all_sides(tmp_path: Path) -> None:
+    chips = [_chips(tmp_path / name, seed) for seed, name in enumerate("ab")]
+    found: Any = load_predictor(write_ensemble(tmp_path / "both", chips, name="both", views=8), "cpu")
+    batch = _image(16, 16)
+    score = found.classify(batch)
+    np.testing.assert_allclose(found.classify(np.rot90(batch, axes=(2, 3))), score, atol=1e-6)
+    pixel = _pixel(tmp_path / "p", 1)
+    alone, mean = (
+        load_predictor(package, "cpu").predict(batch)
+        for package in (pixel, write_ensemble(tmp_path / "mean", [pixel], name="mean", views=8))
+    )
+    np.testing.assert_array_equal(alone, mean)
 
 
 def test_chips_are_averaged_as_chips(tmp_path: Path) -> None:

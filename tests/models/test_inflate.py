@@ -101,9 +101,10 @@ def test_an_encoder_that_was_taught_one_task_starts_another(giver: str, taker: s
     report = load_initial(network, specs[taker], tmp_path / "given")
     assert {name for name in state_arrays(network) if name.startswith(prefixes[taker])} == set(report.copied)
     assert all(not name.startswith(prefixes[giver]) for name in report.unused)
+    assert "head.bias" in report.random
+    loaded = state_arrays(network)
     for name in report.copied:
-        source = given[prefixes[giver] + name.removeprefix(prefixes[taker])]
-        assert np.array_equal(state_arrays(network)[name], source)
+        assert np.array_equal(loaded[name], given[prefixes[giver] + name.removeprefix(prefixes[taker])])
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (97, 129)])

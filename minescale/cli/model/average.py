@@ -16,7 +16,7 @@ from minescale.cli.params import echo_json, json_option, verbose_option
     type=click.Choice(["1", "4", "8"]),
     default="1",
     show_default=True,
-    help="Views of the image to average over: 4 are mirrored, 8 turned besides. So many times the work.",
+    help="Views of the image to average over: 4 are mirrored, 8 turned besides. So much more work for most models.",
 )
 @click.option("--out", "-o", required=True, metavar="DIR", help="New folder for the package.")
 @json_option
