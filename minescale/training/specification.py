@@ -22,7 +22,7 @@ PATCH = 640
 """Edge of the windows that a scan feeds a network with, at least, and where larger ones would take too much memory."""
 CORE = 128
 """Pixels of a window that are kept, at least: with fewer, a scan computes next to nothing but context."""
-WINDOW_BYTES = 1 << 30
+WINDOW_BYTES = 3 << 29
 """What a network may take for one window beyond that."""
 _PAIR = re.compile(r"t(?P<date>[01])_(?P<band>.+)")
 
