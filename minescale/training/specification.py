@@ -23,7 +23,7 @@ PATCH = 640
 CORE = 128
 """Pixels of a window that are kept, at least: with fewer, a scan computes next to nothing but context."""
 WINDOW_BYTES = 3 << 29
-"""What a network may take for one window beyond that."""
+"""What a network may take for one window that is larger."""
 _PAIR = re.compile(r"t(?P<date>[01])_(?P<band>.+)")
 
 
