@@ -4,7 +4,7 @@ The rule for convolutions that the image is fed to, given kernels of k bands and
 has keeps its own kernel; every other band gets the mean of the file's kernels times k / n, so that where no band is
 shared the response to a grey scene stays what it was (after Carreira and Zisserman 2017,
 doi:10.1109/CVPR.2017.502, who spread kernels over time). Tensors whose shapes differ otherwise, such as the head of
-other classes, stay random.
+other classes, stay random, and so do biases beside such kernels.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def load_initial(
         random=tuple(n for n in own if n not in state),
         unused=tuple(sorted(name for ours, (name, _) in given.items() if ours not in state)),
     )
-    # Biases and norms' statistics fit any network of that width, however its kernels are made.
+    # What norms hold fits any network of that width, however its kernels are made.
     if not any(tensor.ndim > 1 for tensor in state.values()):
         raise ModelError(
             f"initial weights fit nothing of a {spec.family}",

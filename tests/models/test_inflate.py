@@ -177,6 +177,17 @@ def test_three_bands_go_into_six(family: str, tmp_path: Path, caplog: pytest.Log
     torch.testing.assert_close(first(inputs[0]), mine(inputs[1]), atol=1e-5, rtol=1e-4)
 
 
+def test_a_bias_goes_the_way_of_its_kernel_in_tied_networks_too(tmp_path: Path) -> None:
+    first, second = (
+        spec_of("unet", hyperparameters={"width": 16, "depth": 2, "symmetric": True, "fold": fold}) for fold in (2, 4)
+    )
+    save_file(state_arrays(build_network(first)), tmp_path / "w.safetensors")
+    report = load_initial(build_network(second), second, tmp_path / "w.safetensors")
+    assert {name for name in report.random if name.startswith("head.")} == {
+        f"head.parametrizations.{kind}.original" for kind in ("weight", "bias")
+    }
+
+
 @pytest.mark.parametrize("family", ["unet", "patchcnn"])
 def test_tied_and_untied_weights_do_not_fit_each_other(family: str, tmp_path: Path) -> None:
     width = {"hyperparameters": {**spec_of(family).hyperparameters, "width": 16}}

@@ -14,13 +14,17 @@ from minescale.errors import ModelError, UsageError
 from minescale.evaluation.coarser import coarser
 from minescale.labels.sets.dataset import ArrayReader, Dataset
 from minescale.labels.sets.split import Split
+from minescale.labels.sets.units import as_reflectance
 from minescale.models.package import load_package
 from minescale.models.predictor import load_predictor
-from minescale.models.windows import work_of_tile
+from minescale.models.spec import ModelSpec
+from minescale.models.windows import peak_bytes, work_of_tile
 from minescale.training.api import TrainResult, train
 from minescale.training.checkpoint import CHECKPOINT
 from minescale.training.loop import BEST, FINAL
 from minescale.training.progress import EpochDone, Event, Note
+from minescale.training.samples import Samples
+from minescale.training.specification import make_spec
 from tests.training.toys import BANDS, THREE_CLASS, chip_set, pixel_set, settings, split_of
 
 FILES = {BEST, FINAL, CHECKPOINT, "config.json", "curves.png", "package", "split.json", "training_history.json"}
@@ -302,10 +306,22 @@ def test_of_chips_with_odd_edges_the_middle_is_learnt_and_scored(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("family", "window"), [("patchcnn", (56, 656)), ("efficientunet", (192, 928))])
-def test_windows_are_as_large_as_two_that_are_a_tile(family: str, window: tuple[int, int], tmp_path: Path) -> None:
+def test_windows_are_as_large_as_two_that_are_a_tile(family: str, window: tuple[int, int]) -> None:
     """A halo wider than the U-Net's would else make three of two or more, and so more than twice the work."""
-    dataset = chip_set(size=48) if family == "patchcnn" else pixel_set(n=8, size=64)
-    spec = trained(dataset, tmp_path, family, changes={"run.epochs": 1}).package.spec
+    spec = _spec(family)
     assert (spec.halo, spec.patch) == window
     narrow = spec.replace(patch=640)
     assert work_of_tile(spec, 1024) < 0.6 * work_of_tile(narrow, 1024)
+
+
+def test_windows_are_no_larger_than_their_memory_allows() -> None:
+    """Two per tile would be 800 pixels, which this network enlarges to 3,733 and takes 3 GB for."""
+    spec = _spec("resnet34")
+    assert (spec.halo, spec.patch) == (128, 640)
+    assert peak_bytes(spec.replace(patch=800), 1024, spec.halo) > 3 << 30
+
+
+def _spec(family: str) -> ModelSpec:
+    dataset = pixel_set(n=8, size=64) if family == "efficientunet" else chip_set(size=48)
+    samples = Samples.of(as_reflectance(dataset, dataset.bands), "pixels" if family == "efficientunet" else "chips")
+    return make_spec(settings(family), dataset, samples)
