@@ -1,7 +1,8 @@
 """Several models of the same bands and classes as one: the mean of their probabilities.
 
 Members may be of different families. Each is a package in a folder of its own, run as it would be alone, its
-calibration included. If asked for, the mean is over mirrored and turned views of the image as well.
+calibration included. If asked for, the mean is over mirrored and turned views of the image as well, and is weighed with
+the highest mean nearby.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minescale.errors import ModelError, UsageError
+from minescale.models.nearby import BYTES_PER_PIXEL, Nearby
 from minescale.models.package import ModelPackage, load_package, write_package
 from minescale.models.predictor import ChipPredictor, Predictor, find_family, load_predictor
 from minescale.models.recalibration import recalibrate
 from minescale.models.spec import HALO_STEP, ModelSpec, nearest
 
 FAMILY = "ensemble"
-_OPTIONS = ("members", "views", "bytes_per_pixel", "work", "step")
+_OPTIONS = ("members", "views", "nearby", "bytes_per_pixel", "work", "step")
 VIEWS = (1, 4, 8)
 """Views of an image that a mean can be over: as it is; its mirror images and half turn; quarter turns of these too."""
 ALONE = 0.26
@@ -59,6 +61,7 @@ class EnsemblePredictor:
         self._spec = spec
         self._members: tuple[Predictor, ...] = tuple(members)
         self._views = checked_views(spec.hyperparameters.get("views", 1))
+        self._nearby = Nearby.of(spec.hyperparameters.get("nearby"))
 
     @property
     def spec(self) -> ModelSpec:
@@ -66,7 +69,15 @@ class EnsemblePredictor:
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :class:`minescale.models.predictor.Predictor`."""
-        return self._mean(batch, lambda member, view: member.predict(view))
+        scores = self._mean(batch, lambda member, view: member.predict(view))
+        if self._nearby is None:
+            return scores
+        target = self._spec.target_index
+        for image, score in zip(batch, scores, strict=True):
+            # What is scored where there is no data is nobody's neighbour.
+            seen = np.where((image != 0).all(axis=0), score[target], np.float32("nan"))
+            score[:] = _corrected(score[np.newaxis], np.nan_to_num(self._nearby.weighed(seen))[np.newaxis], target)[0]
+        return scores
 
     def classify(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of whole chips, float32 (n, class), from reflectance (n, channel, y, x).
@@ -104,6 +115,7 @@ def write_ensemble(
     *,
     name: str,
     views: int = 1,
+    nearby: Nearby | None = None,
     version: str = "1.0.0",
 ) -> ModelPackage:
     """A package whose score is the mean of its members', with copies of them.
@@ -114,19 +126,28 @@ def write_ensemble(
     ----------
     views : of each image, see :data:`VIEWS`, which is so many times the work; a model of single pixels, or of weights
         tied over turns, says the same of each and is run once.
+    nearby : weighs the mean with the highest one nearby, see :mod:`minescale.models.nearby`. It widens the halo.
 
     Raises
     ------
     ModelError
-        for no members, some that differ in what they take or give, or another number of views.
+        for no members, some that differ in what they take or give, another number of views, or ``nearby`` with members
+        that score chips or single pixels.
     """
-    spec = ensemble_spec(members, name=name, views=views, version=version)
+    spec = ensemble_spec(members, name=name, views=views, nearby=nearby, version=version)
     copy_members(folder, members)
     facts = {"names": [member.spec.name for member in members], **spec.hyperparameters}
     return write_package(Path(folder), spec, None, _card(spec, members), {"members": facts})
 
 
-def ensemble_spec(members: Sequence[ModelPackage], *, name: str, views: int = 1, version: str = "1.0.0") -> ModelSpec:
+def ensemble_spec(
+    members: Sequence[ModelPackage],
+    *,
+    name: str,
+    views: int = 1,
+    nearby: Nearby | None = None,
+    version: str = "1.0.0",
+) -> ModelSpec:
     """The specification of an ensemble; parameters and errors as of :func:`write_ensemble`."""
     if not members:
         raise ModelError(f"ensemble {name} has no members", expected="one package or more")
@@ -142,7 +163,14 @@ def ensemble_spec(members: Sequence[ModelPackage], *, name: str, views: int = 1,
                     expected="the same",
                 )
     windowed = [spec for spec in specs if not spec.pixelwise]
-    halo = max(spec.halo for spec in specs)
+    if nearby is not None and (first.task == "chips" or not windowed):
+        raise ModelError(
+            f"ensemble {name} has no pixels to weigh with what is nearby",
+            got="members that score " + ("chips" if first.task == "chips" else "each pixel alone"),
+            expected="a network of pixels among them",
+            fix="leave nearby out",
+        )
+    halo = max(spec.halo for spec in specs) + (nearby.radius if nearby else 0)
     inner = max((spec.patch - 2 * spec.halo for spec in windowed), default=0)
     named = [set(spec.sensors) for spec in specs if spec.sensors]
     sensors = tuple(sorted(set.intersection(*named))) if named else ()
@@ -172,7 +200,9 @@ def ensemble_spec(members: Sequence[ModelPackage], *, name: str, views: int = 1,
         hyperparameters={
             "members": [member.digest for member in members],
             "views": views,
-            "bytes_per_pixel": max(find_family(spec.family).bytes_per_pixel(spec) for spec in specs),
+            **({"nearby": nearby.to_dict()} if nearby else {}),
+            "bytes_per_pixel": max(find_family(spec.family).bytes_per_pixel(spec) for spec in specs)
+            + (BYTES_PER_PIXEL if nearby else 0),
             "work": sum(views_of(spec, views) * _work(spec) for spec in specs),
             # Strides are powers of two: the widest fits all.
             "step": max(find_family(spec.family).step(spec) for spec in specs),
@@ -239,17 +269,20 @@ def _classified(member: Predictor, batch: NDArray[np.float32]) -> NDArray[np.flo
 
 
 def _calibrated(scores: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
-    """Probabilities (n, class, ...) with the target's corrected, the others scaled so that the sum stays 1."""
+    """Probabilities (n, class, ...) with the target's corrected by the specification's calibration."""
     if not spec.calibration:
         return scores
     target = spec.target_index
-    before = scores[:, target]
-    after = recalibrate(before, spec.calibration)
-    rest = 1 - before
+    return _corrected(scores, recalibrate(scores[:, target], spec.calibration), target)
+
+
+def _corrected(scores: NDArray[np.float32], after: NDArray[np.float32], target: int) -> NDArray[np.float32]:
+    """Probabilities (n, class, ...) with another one of the target, the others scaled so that the sum stays 1."""
+    rest = 1 - scores[:, target]
     factor: NDArray[Any] = np.divide(1 - after, rest, out=np.zeros_like(rest), where=rest > 0)
     out = scores * factor[:, np.newaxis]
     out[:, target] = after
-    if len(spec.classes) == 2:
+    if scores.shape[1] == 2:
         out[:, 1 - target] = 1 - after
     return out
 
@@ -258,9 +291,11 @@ def _card(spec: ModelSpec, members: Sequence[ModelPackage]) -> str:
     names = "\n".join(f"- `{m.spec.name}` {m.spec.version}, {m.spec.family}, licence {m.spec.licence}" for m in members)
     count = spec.hyperparameters["views"]
     views = f" over {count} mirrored{' and turned' if count > 4 else ''} views of the image" if count > 1 else ""
+    near = Nearby.of(spec.hyperparameters.get("nearby"))
+    weighed = f", weighed {near.weight:g} with the highest mean within {near.radius} pixels" if near else ""
     return f"""# {spec.name}
 
-The mean of the probabilities of {len(members)} models{views}:
+The mean of the probabilities of {len(members)} models{views}{weighed}:
 
 {names}
 

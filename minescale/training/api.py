@@ -23,6 +23,7 @@ from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.split import PARTS, Split
 from minescale.labels.sets.units import as_reflectance
 from minescale.models.ensemble import FAMILY, checked_views, ensemble_spec, folder_of
+from minescale.models.nearby import Nearby
 from minescale.models.package import ModelPackage
 from minescale.models.predictor import ENGINES
 from minescale.models.spec import check_name
@@ -139,6 +140,7 @@ def train_members(
     *,
     name: str,
     views: int = 1,
+    nearby: Nearby | None = None,
     force: bool = False,
     resume: bool = True,
     device: str = "auto",
@@ -156,6 +158,7 @@ def train_members(
         and threshold of its own, from val.
     name : of the whole.
     views : of an image to average over, see :data:`minescale.models.ensemble.VIEWS`.
+    nearby : weighs the mean with the highest one nearby, see :mod:`minescale.models.nearby`.
     """
     for each in (name, *(config.name for config in configs)):
         check_name(each)
@@ -164,7 +167,7 @@ def train_members(
     check_folder(folder)
     found = audit or examine(dataset, split)
     found.require(force=force)
-    record = begin_mean(folder, configs, dataset, split, found, name=name, views=views, resume=resume)
+    record = begin_mean(folder, configs, dataset, split, found, name=name, views=views, nearby=nearby, resume=resume)
     trained = [
         train(
             dataset,
@@ -182,7 +185,7 @@ def train_members(
     members = tuple(result.package for result in trained if result is not None)
     if len(members) < len(trained):
         return None
-    spec = ensemble_spec(members, name=name, views=views)
+    spec = ensemble_spec(members, name=name, views=views, nearby=nearby)
     fitted = Fitted(spec=spec, weights={}, history={}, facts=facts_of_members(configs), members=members)
     return result_of(fitted, dataset, split, found, folder, config=record["config"], device=device)
 
@@ -196,6 +199,7 @@ def begin_mean(
     *,
     name: str,
     views: int,
+    nearby: Nearby | None,
     resume: bool,
     pairs: bool = False,
 ) -> dict[str, Any]:
@@ -210,6 +214,7 @@ def begin_mean(
         "name": name,
         "family": FAMILY,
         "views": views,
+        **({"nearby": nearby.to_dict()} if nearby else {}),
         "resolution": configs[0].resolution if configs else None,
         "members": [config.to_dict() for config in configs],
         **({"pairs": True} if pairs else {}),

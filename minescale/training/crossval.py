@@ -21,6 +21,7 @@ from minescale.labels.auditing.confounding import common_support, metadata_score
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.split import Split
 from minescale.models.ensemble import checked_views
+from minescale.models.nearby import Nearby
 from minescale.models.predictor import load_predictor
 from minescale.outputs.evaluation import PixelScore, trivial_scores
 from minescale.training.api import TrainResult, train, train_members
@@ -51,6 +52,7 @@ def cross_validate(
     out: str | Path,
     *,
     views: int = 1,
+    nearby: Nearby | None = None,
     pairs: bool = False,
     within: Sequence[str] = (),
     force: bool = False,
@@ -74,6 +76,7 @@ def cross_validate(
     configs : one, or several whose models are averaged (:func:`minescale.training.api.train_members`).
     out : each fold's model comes into its folder ``fold-N``; figures come into its ``summary.json``.
     views : of each image to average over, see :data:`minescale.models.ensemble.VIEWS`.
+    nearby : weighs the mean with the highest one nearby, see :mod:`minescale.models.nearby`.
     pairs : leave out two folds at a time and average, so that all other folds teach what judges a fold; see
         :mod:`minescale.training.pairs`. Vals of the splits are not heeded.
     within : columns of acquisition; figures are given once more for samples whose combination of them is found in every
@@ -87,15 +90,16 @@ def cross_validate(
         for splits without a test part, or that share test samples, processes that ``torchrun`` started, or what
         ``pairs`` cannot be made of.
     ModelError
-        for another number of views than these.
+        for another number of views than these, or ``nearby`` with models that score chips or single pixels.
     """
     folder = Path(out)
     views = checked_views(views)
     _check(dataset, splits, configs)
-    name = f"{configs[0].name}-mean" if len(configs) > 1 or views > 1 or pairs else configs[0].name
+    name = f"{configs[0].name}-mean" if len(configs) > 1 or views > 1 or nearby or pairs else configs[0].name
     how: dict[str, Any] = {
         "name": name,
         "views": views,
+        "nearby": nearby,
         "force": force,
         "resume": resume,
         "device": device,
@@ -118,6 +122,7 @@ def cross_validate(
         "model": {"name": name, "family": [c.family for c in configs], "seeds": [c.seed for c in configs]},
         "config": [config.to_dict() for config in configs],
         "views": views,
+        "nearby": nearby.to_dict() if nearby else None,
         "pairs": pairs,
         "data": {"name": dataset.name, "licence": dataset.licence},
         "rule": splits[0].rule,
@@ -152,6 +157,7 @@ def _train_folds(
     *,
     name: str,
     views: int,
+    nearby: Nearby | None,
     force: bool,
     resume: bool,
     device: str,
@@ -161,10 +167,10 @@ def _train_folds(
     how: dict[str, Any] = {"force": force, "resume": resume, "device": device, "tell": tell}
     for number, split in enumerate(splits):
         where, config = out / f"fold-{number}", configs[0]
-        if len(configs) == 1 and views == 1:
+        if len(configs) == 1 and views == 1 and nearby is None:
             made = train(dataset, split, config, where, **how)
         else:
-            made = train_members(dataset, split, configs, where, name=name, views=views, **how)
+            made = train_members(dataset, split, configs, where, name=name, views=views, nearby=nearby, **how)
         if made is None:
             raise UsageError("cross-validation runs in one process", fix="start it without torchrun")
         test = as_model_sees(split.of(dataset, "test"), made.package.spec, {"resolution": config.resolution})

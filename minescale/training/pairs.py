@@ -25,6 +25,7 @@ from minescale.labels.auditing.audit import audit as examine
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.split import Split
 from minescale.models.ensemble import ensemble_spec, write_ensemble
+from minescale.models.nearby import Nearby
 from minescale.models.network import architectures
 from minescale.models.package import ModelPackage, write_package
 from minescale.models.predictor import load_predictor
@@ -56,6 +57,7 @@ def train_pairs(
     *,
     name: str,
     views: int,
+    nearby: Nearby | None,
     force: bool,
     resume: bool,
     device: str,
@@ -116,7 +118,8 @@ def train_pairs(
         for number, (whole, audit) in enumerate(zip(judged, audits, strict=True)):
             mine = {other: pairs[frozenset((number, other))] for other in range(len(folds)) if other != number}
             members_of = tuple(member for pair in mine.values() for member in pair.members)
-            spec = ensemble_spec(members_of, name=name, views=views).replace(training=training_facts(dataset))
+            spec = ensemble_spec(members_of, name=name, views=views, nearby=nearby)
+            spec = spec.replace(training=training_facts(dataset))
             record = begin_mean(
                 out / f"fold-{number}",
                 configs,
@@ -125,10 +128,11 @@ def train_pairs(
                 audit,
                 name=name,
                 views=views,
+                nearby=nearby,
                 resume=resume,
                 pairs=True,
             )
-            left_out = _left_out(dataset, spec, folds, number, mine, record["config"], sentence)
+            left_out = _left_out(dataset, spec, folds, number, mine, nearby, record["config"], sentence)
             fitted = Fitted(spec=spec, weights={}, history={}, facts=facts_of_members(configs), members=members_of)
             result = result_of(
                 fitted,
@@ -217,15 +221,20 @@ def _left_out(
     folds: Sequence[NDArray[np.intp]],
     number: int,
     mine: Mapping[int, _Pair],
+    nearby: Nearby | None,
     settings: Mapping[str, Any],
     sentence: str,
 ) -> LeftOut:
     """The other folds, each by the pair that left it out besides, and the fold itself by the mean of all pairs."""
     known = {int(row): pair.maps[int(row)] for other, pair in mine.items() for row in folds[other]}
     others, tested = np.array(sorted(known)), folds[number]
+    singles = [known[int(row)] for row in others]
     means = [np.mean([pair.maps[int(row)] for pair in mine.values()], axis=0) for row in tested]
+    if nearby is not None:
+        # Of the mean, as the package does it: not of what is averaged.
+        singles, means = ([nearby.weighed(score) for score in scores] for scores in (singles, means))
     return LeftOut(
-        train=rescored(spec, as_model_sees(dataset.subset(others), spec, settings), [known[int(r)] for r in others]),
+        train=rescored(spec, as_model_sees(dataset.subset(others), spec, settings), singles),
         test=rescored(spec, as_model_sees(dataset.subset(tested), spec, settings), means),
         sentence=sentence,
     )

@@ -1,4 +1,7 @@
-"""Cross-validate the segmenter of tailings ponds by groups of ponds: a mean over mirrored views and all networks."""
+"""Cross-validate the segmenter of tailings ponds by groups of ponds.
+
+Judged is the mean of all networks over mirrored views, weighed with the highest nearby.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,15 @@ from pathlib import Path
 
 from minescale.labels.auditing.splitting import kfold
 from minescale.labels.formats.registry import open_dataset
+from minescale.models.nearby import Nearby
 from minescale.training.config import load_config
 from minescale.training.crossval import cross_validate
 from minescale.training.progress import shown
 
 APART_M = 6400.0
 """Chips are 4.5 km wide: groups nearer than this share ground and stay together."""
+NEARBY = Nearby(radius=64, weight=0.8)
+"""Ponds are some hundred metres wide."""
 
 
 def main() -> None:
@@ -24,19 +30,21 @@ def main() -> None:
     parser.add_argument("--config", type=Path, nargs="+", default=[Path(__file__).with_name("config.yaml")])
     parser.add_argument("--weights", nargs="+", required=True, help="of each configuration's encoder: see the page")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="of each configuration")
     args = parser.parse_args()
-    if len(args.config) != len(args.weights):
-        parser.error(f"{len(args.config)} --config and {len(args.weights)} --weights: give as many, in the same order")
+    if not len(args.config) == len(args.weights) == len(args.seeds):
+        parser.error(
+            f"{len(args.config)} --config, {len(args.weights)} --weights, {len(args.seeds)} --seeds: "
+            "give as many of each, in the same order"
+        )
     dataset = open_dataset(args.data)
     splits = kfold(dataset, "site", args.folds, apart_m=APART_M, test=True)
     configs = [
         load_config(path).replace({"seed": seed, "initial_weights": weights})
-        for seed in args.seeds
-        for path, weights in zip(args.config, args.weights, strict=True)
+        for path, weights, seed in zip(args.config, args.weights, args.seeds, strict=True)
     ]
     with shown("plain") as tell:
-        found = cross_validate(dataset, splits, configs, args.out, views=4, pairs=True, tell=tell)
+        found = cross_validate(dataset, splits, configs, args.out, views=4, nearby=NEARBY, pairs=True, tell=tell)
     sys.stdout.write(
         json.dumps({part: found.figures[part] for part in ("pooled", "median", "caveats")}, indent=1) + "\n"
     )

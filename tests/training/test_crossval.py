@@ -13,12 +13,14 @@ import pytest
 from minescale.errors import ModelError, UsageError
 from minescale.evaluation.baselines import OPTIMISTIC
 from minescale.evaluation.decide import fit_calibration
-from minescale.evaluation.scored import Scored, rescored, score_dataset
+from minescale.evaluation.scored import Scored, recalibrated, rescored, score_dataset
 from minescale.evaluation.tally import pooled, tally
 from minescale.kernels.ranking import area_under_roc
 from minescale.labels.auditing.splitting import kfold
 from minescale.labels.sets.classes import ClassMap
 from minescale.labels.sets.dataset import Dataset
+from minescale.models.ensemble import write_ensemble
+from minescale.models.nearby import Nearby
 from minescale.models.package import ModelPackage, load_package, write_package
 from minescale.models.predictor import load_predictor
 from minescale.training.api import train, train_members
@@ -180,6 +182,47 @@ def test_pairs_of_folds_average_what_left_a_fold_out(tmp_path: Path) -> None:
     # The same call goes on from what is there.
     again = cross_validate(dataset, splits, [config], tmp_path, pairs=True)
     assert [r.package.digest for r in again.folds] == [r.package.digest for r in found.folds]
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_what_is_nearby_counts_after_networks_are_averaged(pairs: bool, tmp_path: Path) -> None:
+    dataset = pixel_set()
+    splits = kfold(dataset, "site", 3, test=True)
+    config = settings("unet", **{"run.monitor": "last", "run.epochs": 2})
+    near = Nearby(radius=8, weight=0.75)
+    found = cross_validate(dataset, splits, [config], tmp_path, nearby=near, pairs=pairs)
+    assert found.figures["nearby"] == {"radius": 8, "weight": 0.75}
+    for number, result in enumerate(found.folds):
+        package, test = result.package, splits[number].of(dataset, "test")
+        assert package.spec.hyperparameters["nearby"] == near.to_dict()
+        again = tally(score_dataset(load_predictor(package, "cpu"), test)).confusion(package.spec.threshold)
+        assert again.sum(axis=0).tolist() == [result.metrics["test"]["confusion"][k] for k in ("tp", "fp", "fn", "tn")]
+        members = [load_package(path) for path in sorted(package.path.glob("member-*"))]
+        mean = write_ensemble(tmp_path / f"plain-{number}", members, name="plain")
+        plain = score_dataset(load_predictor(mean, "cpu"), test, keep_maps=True).maps or ()
+        assert len(plain) == len(test)
+        weighed = rescored(package.spec, test, [near.weighed(score) for score in plain])
+        wanted = tally(recalibrated(weighed, package.spec.calibration))
+        assert result.metrics["test"]["auc"] == pytest.approx(area_under_roc(*wanted.totals()), abs=1e-5)
+        if pairs:
+            # The threshold is of scores that were weighed alike.
+            others = [o for o in range(3) if o != number]
+            rows, left_out = [], []
+            for other in others:
+                alone = load_package(tmp_path / f"pair-{min(number, other)}-{max(number, other)}" / "package")
+                seen = score_dataset(
+                    load_predictor(replace_calibration(alone, tmp_path / f"{number}-{other}"), "cpu"),
+                    splits[other].of(dataset, "test"),
+                    keep_maps=True,
+                )
+                rows.append(splits[other].rows(dataset, "test"))
+                left_out += [near.weighed(score) for score in seen.maps or ()]
+            joined = rescored(package.spec, dataset.subset(np.concatenate(rows)), left_out)
+            assert package.spec.calibration["temperature"] == pytest.approx(
+                fit_calibration(joined)["temperature"], rel=1e-4
+            )
+    with pytest.raises(UsageError, match="other settings"):
+        cross_validate(dataset, splits, [config], tmp_path, nearby=Nearby(16, 0.75), pairs=pairs)
 
 
 def replace_calibration(package: ModelPackage, folder: Path) -> ModelPackage:

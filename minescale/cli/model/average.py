@@ -18,6 +18,12 @@ from minescale.cli.params import echo_json, json_option, verbose_option
     show_default=True,
     help="Views of the image to average over: 4 are mirrored, 8 turned besides. So much more work for most models.",
 )
+@click.option(
+    "--nearby",
+    type=(int, float),
+    metavar="PIXELS WEIGHT",
+    help="Weigh a pixel's mean with the highest within so many pixels, such as 64 0.8; WEIGHT 0-1.",
+)
 @click.option("--out", "-o", required=True, metavar="DIR", help="New folder for the package.")
 @json_option
 @verbose_option
@@ -25,21 +31,24 @@ def average(
     members: tuple[str, ...],
     name: str,
     views: str,
+    nearby: tuple[int, float] | None,
     out: str,
     as_json: bool,
     verbose: int,  # noqa: ARG001  (read by Command)
 ) -> None:
     """Make a package whose map is the mean of the maps of PACKAGES of the same bands, classes and resolution.
 
-    Its threshold is the mean of theirs, and it has no scores of its own: minescale evaluate measures them.
+    Its threshold is the mean of theirs, and it has no scores of its own: minescale evaluate measures them. With
+    --nearby scores rise, so that this threshold is too low for them.
     """
     from minescale.labels.sets.new_folder import new_folder
     from minescale.models.ensemble import write_ensemble
+    from minescale.models.nearby import Nearby
     from minescale.models.package import load_package
 
     loaded = [load_package(member) for member in members]
     with new_folder(out) as folder:
-        write_ensemble(folder, loaded, name=name, views=int(views))
+        write_ensemble(folder, loaded, name=name, views=int(views), nearby=Nearby(*nearby) if nearby else None)
     made = load_package(out)
     if as_json:
         echo_json({"package": out, "digest": made.digest, "members": len(loaded), "threshold": made.spec.threshold})
