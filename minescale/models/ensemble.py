@@ -61,7 +61,7 @@ class EnsemblePredictor:
         self._spec = spec
         self._members: tuple[Predictor, ...] = tuple(members)
         self._views = checked_views(spec.hyperparameters.get("views", 1))
-        self._nearby = Nearby.of(spec.hyperparameters.get("nearby"))
+        self._nearby = Nearby.of(spec.hyperparameters.get("nearby"), spec.name)
 
     @property
     def spec(self) -> ModelSpec:
@@ -73,11 +73,10 @@ class EnsemblePredictor:
         if self._nearby is None:
             return scores
         target = self._spec.target_index
-        for image, score in zip(batch, scores, strict=True):
-            # What is scored where there is no data is nobody's neighbour.
-            seen = np.where((image != 0).all(axis=0), score[target], np.float32("nan"))
-            score[:] = _corrected(score[np.newaxis], np.nan_to_num(self._nearby.weighed(seen))[np.newaxis], target)[0]
-        return scores
+        # What is scored where there is no data is nobody's neighbour.
+        seen = np.where((batch != 0).all(axis=1), scores[:, target], np.float32("nan"))
+        weighed = np.stack([self._nearby.weighed(score) for score in seen])
+        return _corrected(scores, np.nan_to_num(weighed, copy=False), target)
 
     def classify(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of whole chips, float32 (n, class), from reflectance (n, channel, y, x).
@@ -116,17 +115,18 @@ def write_ensemble(
     name: str,
     views: int = 1,
     nearby: Nearby | None = None,
+    threshold: float | None = None,
     version: str = "1.0.0",
 ) -> ModelPackage:
     """A package whose score is the mean of its members', with copies of them.
-
-    Its threshold is the mean of theirs.
 
     Parameters
     ----------
     views : of each image, see :data:`VIEWS`, which is so many times the work; a model of single pixels, or of weights
         tied over turns, says the same of each and is run once.
-    nearby : weighs the mean with the highest one nearby, see :mod:`minescale.models.nearby`. It widens the halo.
+    nearby : weighs the mean with the highest one nearby, see :mod:`minescale.models.nearby`. It widens the halo, and
+        scores rise.
+    threshold : default: the mean of the members', which is too low for scores that ``nearby`` raised.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def write_ensemble(
         for no members, some that differ in what they take or give, another number of views, or ``nearby`` with members
         that score chips or single pixels.
     """
-    spec = ensemble_spec(members, name=name, views=views, nearby=nearby, version=version)
+    spec = ensemble_spec(members, name=name, views=views, nearby=nearby, threshold=threshold, version=version)
     copy_members(folder, members)
     facts = {"names": [member.spec.name for member in members], **spec.hyperparameters}
     return write_package(Path(folder), spec, None, _card(spec, members), {"members": facts})
@@ -146,6 +146,7 @@ def ensemble_spec(
     name: str,
     views: int = 1,
     nearby: Nearby | None = None,
+    threshold: float | None = None,
     version: str = "1.0.0",
 ) -> ModelSpec:
     """The specification of an ensemble; parameters and errors as of :func:`write_ensemble`."""
@@ -170,7 +171,11 @@ def ensemble_spec(
             expected="a network of pixels among them",
             fix="leave nearby out",
         )
-    halo = max(spec.halo for spec in specs) + (nearby.radius if nearby else 0)
+    # Strides are powers of two: the widest fits all.
+    step = max(find_family(spec.family).step(spec) for spec in specs)
+    halo = max(spec.halo for spec in specs)
+    if nearby is not None:
+        halo = -(-(halo + nearby.radius) // step) * step
     inner = max((spec.patch - 2 * spec.halo for spec in windowed), default=0)
     named = [set(spec.sensors) for spec in specs if spec.sensors]
     sensors = tuple(sorted(set.intersection(*named))) if named else ()
@@ -187,7 +192,7 @@ def ensemble_spec(
         version=version,
         family=FAMILY,
         resolutions=(max(spec.resolutions[0] for spec in specs), min(spec.resolutions[1] for spec in specs)),
-        threshold=float(np.mean([spec.threshold for spec in specs])),
+        threshold=float(np.mean([spec.threshold for spec in specs])) if threshold is None else threshold,
         keep_threshold=None,
         expected_survivors=None,
         patch=max(inner + 2 * halo, 2 * halo + HALO_STEP) if windowed else 1,
@@ -204,13 +209,13 @@ def ensemble_spec(
             "bytes_per_pixel": max(find_family(spec.family).bytes_per_pixel(spec) for spec in specs)
             + (BYTES_PER_PIXEL if nearby else 0),
             "work": sum(views_of(spec, views) * _work(spec) for spec in specs),
-            # Strides are powers of two: the widest fits all.
-            "step": max(find_family(spec.family).step(spec) for spec in specs),
+            "step": step,
         },
         # Who may not pass on one member may not pass on the whole.
         licence="none" if "none" in licences else first.licence if len(licences) == 1 else "other",
         training=taught,
-        description=f"Mean of {len(specs)} models: {', '.join(dict.fromkeys(spec.name for spec in specs))}.",
+        description=f"Mean of {len(specs)} models{_how(views, nearby)}: "
+        f"{', '.join(dict.fromkeys(spec.name for spec in specs))}.",
     )
 
 
@@ -287,15 +292,20 @@ def _corrected(scores: NDArray[np.float32], after: NDArray[np.float32], target: 
     return out
 
 
+def _how(views: int, nearby: Nearby | None) -> str:
+    """How members are averaged, where it is not plainly, as a part of a sentence."""
+    said = f" over {views} mirrored{' and turned' if views > 4 else ''} views of the image" if views > 1 else ""
+    if nearby is not None:
+        said += f", weighed {nearby.weight:g} with the highest mean within {nearby.radius} pixels"
+    return said
+
+
 def _card(spec: ModelSpec, members: Sequence[ModelPackage]) -> str:
     names = "\n".join(f"- `{m.spec.name}` {m.spec.version}, {m.spec.family}, licence {m.spec.licence}" for m in members)
-    count = spec.hyperparameters["views"]
-    views = f" over {count} mirrored{' and turned' if count > 4 else ''} views of the image" if count > 1 else ""
-    near = Nearby.of(spec.hyperparameters.get("nearby"))
-    weighed = f", weighed {near.weight:g} with the highest mean within {near.radius} pixels" if near else ""
+    how = _how(spec.hyperparameters["views"], Nearby.of(spec.hyperparameters.get("nearby"), spec.name))
     return f"""# {spec.name}
 
-The mean of the probabilities of {len(members)} models{views}{weighed}:
+The mean of the probabilities of {len(members)} models{how}:
 
 {names}
 

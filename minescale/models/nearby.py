@@ -2,14 +2,16 @@
 
 ``p' = p^(1 - w) m^w``, with ``m`` the highest score within ``radius`` pixels along rows and columns. No score falls,
 and the highest of its surroundings stays what it is; a doubtful pixel gains beside one that is beyond doubt, and the
-threshold that is set afterwards leaves out what is doubtful all over. Thresholds with hysteresis do the same to yes and
-no (Canny 1986, doi:10.1109/TPAMI.1986.4767851); this keeps scores, and needs a bounded context, so that tiles agree.
+threshold that is set afterwards leaves out what is doubtful all over. Much as thresholds with hysteresis do (Canny
+1986, doi:10.1109/TPAMI.1986.4767851), which ask for a way from pixel to pixel; this keeps scores, and needs a bounded
+context, so that tiles agree. Edges of the squares can show where scores are low.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from minescale.models.spec import HALO_STEP
 
 BYTES_PER_PIXEL = 24
 """Upper estimate of what :meth:`Nearby.weighed` takes beside the score."""
+_WIDEST = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Nearby:
     Raises
     ------
     ModelError
-        for a radius that is no multiple of 8 above 0, or a weight that is not between 0 and 1.
+        for a radius that is no multiple of 8 from 8 to 1024, or a weight that is not between 0 and 1.
     """
 
     radius: int
@@ -38,16 +41,31 @@ class Nearby:
     weight: float
 
     def __post_init__(self) -> None:
-        if type(self.radius) is not int or self.radius < HALO_STEP or self.radius % HALO_STEP:
+        radius: Any = self.radius
+        weight: Any = self.weight
+        whole = isinstance(radius, Integral) and not isinstance(radius, bool)
+        if not whole or not HALO_STEP <= radius <= _WIDEST or radius % HALO_STEP:
             raise ModelError(
-                "radius of what is nearby", got=self.radius, expected=f"pixels, a multiple of {HALO_STEP} above 0"
+                "radius of what is nearby",
+                got=repr(radius),
+                expected=f"pixels, a multiple of {HALO_STEP} from {HALO_STEP} to {_WIDEST}",
+                fix="such as 64",
             )
-        if type(self.weight) not in (int, float) or not 0 < self.weight < 1:
-            raise ModelError("weight of the highest score nearby", got=self.weight, expected="between 0 and 1")
+        number = isinstance(weight, Real)
+        if not number or not 0 < weight < 1:
+            raise ModelError(
+                "weight of the highest score nearby",
+                got=repr(weight),
+                expected="a number above 0 and below 1",
+                fix="such as 0.8; to let nothing nearby count, leave it out",
+            )
+        # Files hold plain numbers.
+        object.__setattr__(self, "radius", int(radius))
+        object.__setattr__(self, "weight", float(weight))
 
     @classmethod
-    def of(cls, written: Mapping[str, Any] | None) -> Nearby | None:
-        """What :meth:`to_dict` wrote; None where nothing nearby counts.
+    def of(cls, written: Mapping[str, Any] | None, model: str) -> Nearby | None:
+        """What :meth:`to_dict` wrote for a model; None where nothing nearby counts.
 
         Raises
         ------
@@ -57,7 +75,7 @@ class Nearby:
         if written is None:
             return None
         if not isinstance(written, Mapping) or set(written) != {"radius", "weight"}:
-            raise ModelError("what is nearby", got=written, expected="radius and weight")
+            raise ModelError(f"model {model}: what is nearby", got=written, expected="radius and weight")
         return cls(**written)
 
     def to_dict(self) -> dict[str, Any]:

@@ -163,6 +163,7 @@ def train_members(
     for each in (name, *(config.name for config in configs)):
         check_name(each)
     views = checked_views(views)
+    check_nearby(nearby, configs)
     folder = Path(out)
     check_folder(folder)
     found = audit or examine(dataset, split)
@@ -188,6 +189,27 @@ def train_members(
     spec = ensemble_spec(members, name=name, views=views, nearby=nearby)
     fitted = Fitted(spec=spec, weights={}, history={}, facts=facts_of_members(configs), members=members)
     return result_of(fitted, dataset, split, found, folder, config=record["config"], device=device)
+
+
+def check_nearby(nearby: Nearby | None, configs: Sequence[TrainConfig]) -> None:
+    """Refuse to weigh with what is nearby what has no pixels around it, before anything is trained.
+
+    Raises
+    ------
+    UsageError
+    """
+    from minescale.models.network import architecture, architectures
+
+    families = {config.family for config in configs}
+    networks = families & set(architectures())
+    if nearby is None or any(architecture(name).task == "pixels" for name in networks):
+        return
+    raise UsageError(
+        "nothing is nearby for models that score chips, or each pixel alone",
+        got=", ".join(sorted(families)) or "no model",
+        expected="a network of pixels, such as unet",
+        fix="leave nearby out",
+    )
 
 
 def begin_mean(

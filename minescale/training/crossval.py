@@ -24,7 +24,7 @@ from minescale.models.ensemble import checked_views
 from minescale.models.nearby import Nearby
 from minescale.models.predictor import load_predictor
 from minescale.outputs.evaluation import PixelScore, trivial_scores
-from minescale.training.api import TrainResult, train, train_members
+from minescale.training.api import TrainResult, check_nearby, train, train_members
 from minescale.training.config import TrainConfig
 from minescale.training.finish import as_model_sees
 from minescale.training.folder import write_json
@@ -88,13 +88,14 @@ def cross_validate(
     ------
     UsageError
         for splits without a test part, or that share test samples, processes that ``torchrun`` started, or what
-        ``pairs`` cannot be made of.
+        ``pairs`` cannot be made of, or ``nearby`` for models that score chips or single pixels.
     ModelError
-        for another number of views than these, or ``nearby`` with models that score chips or single pixels.
+        for another number of views than these.
     """
     folder = Path(out)
     views = checked_views(views)
     _check(dataset, splits, configs)
+    check_nearby(nearby, configs)
     name = f"{configs[0].name}-mean" if len(configs) > 1 or views > 1 or nearby or pairs else configs[0].name
     how: dict[str, Any] = {
         "name": name,

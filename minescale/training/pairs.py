@@ -24,7 +24,7 @@ from minescale.evaluation.scored import Scored, recalibrated, rescored, score_da
 from minescale.labels.auditing.audit import audit as examine
 from minescale.labels.sets.dataset import Dataset
 from minescale.labels.sets.split import Split
-from minescale.models.ensemble import ensemble_spec, write_ensemble
+from minescale.models.ensemble import copy_members, ensemble_spec
 from minescale.models.nearby import Nearby
 from minescale.models.network import architectures
 from minescale.models.package import ModelPackage, write_package
@@ -108,7 +108,7 @@ def train_pairs(
                 if made is None:
                     raise UsageError("cross-validation runs in one process", fix="start it without torchrun")
                 members.append(_uncalibrated(made, Path(scratch) / where))
-            mean = write_ensemble(Path(scratch) / f"mean-{first}-{second}", members, name=name, views=views)
+            mean = _plain_mean(Path(scratch) / f"mean-{first}-{second}", members, name, views, nearby)
             rows = split.rows(dataset, "val")
             both = as_model_sees(dataset.subset(rows), mean.spec, {"resolution": configs[0].resolution})
             pairs[frozenset((first, second))] = _Pair(tuple(members), _maps(mean, both, rows, device))
@@ -209,6 +209,16 @@ def _uncalibrated(made: TrainResult, folder: Path) -> ModelPackage:
     return write_package(folder, spec, made.package.weights(), card, {"training": made.metrics["training"]})
 
 
+def _plain_mean(
+    folder: Path, members: Sequence[ModelPackage], name: str, views: int, nearby: Nearby | None
+) -> ModelPackage:
+    """The mean that is weighed afterwards, on the windows of the mean that weighs by itself."""
+    whole = ensemble_spec(members, name=name, views=views, nearby=nearby)
+    spec = ensemble_spec(members, name=name, views=views).replace(patch=whole.patch, halo=whole.halo)
+    copy_members(folder, members)
+    return write_package(folder, spec, None, f"# {name}\n\nA mean of what was taught without two folds.\n", {})
+
+
 def _maps(mean: ModelPackage, seen: Dataset, rows: NDArray[np.intp], device: str) -> Maps:
     scored = score_dataset(load_predictor(mean, device), seen, keep_maps=True)
     values: Any = scored.maps if scored.maps is not None else scored.chips
@@ -225,7 +235,11 @@ def _left_out(
     settings: Mapping[str, Any],
     sentence: str,
 ) -> LeftOut:
-    """The other folds, each by the pair that left it out besides, and the fold itself by the mean of all pairs."""
+    """The other folds, each by the pair that left it out besides, and the fold itself by the mean of all pairs.
+
+    The highest of fewer networks nearby is a little higher than that of all: with ``nearby`` thresholds may be a little
+    too high for the mean, never chosen by what is judged.
+    """
     known = {int(row): pair.maps[int(row)] for other, pair in mine.items() for row in folds[other]}
     others, tested = np.array(sorted(known)), folds[number]
     singles = [known[int(row)] for row in others]

@@ -1,6 +1,6 @@
 """Cross-validate the segmenter of tailings ponds by groups of ponds.
 
-Judged is the mean of all networks over mirrored views, weighed with the highest nearby.
+Judged is the mean of all networks over mirrored views, with --nearby weighed with the highest nearby.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+from minescale.errors import ModelError
 from minescale.labels.auditing.splitting import kfold
 from minescale.labels.formats.registry import open_dataset
 from minescale.models.nearby import Nearby
@@ -19,8 +20,6 @@ from minescale.training.progress import shown
 
 APART_M = 6400.0
 """Chips are 4.5 km wide: groups nearer than this share ground and stay together."""
-NEARBY = Nearby(radius=64, weight=0.8)
-"""Ponds are some hundred metres wide."""
 
 
 def main() -> None:
@@ -29,6 +28,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", type=Path, nargs="+", default=[Path(__file__).with_name("config.yaml")])
     parser.add_argument("--weights", nargs="+", required=True, help="of each configuration's encoder: see the page")
+    parser.add_argument(
+        "--nearby", nargs=2, metavar=("PIXELS", "WEIGHT"), help="such as 64 0.8; else nothing nearby counts"
+    )
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="+", required=True, help="of each configuration")
     args = parser.parse_args()
@@ -37,6 +39,10 @@ def main() -> None:
             f"{len(args.config)} --config, {len(args.weights)} --weights, {len(args.seeds)} --seeds: "
             "give as many of each, in the same order"
         )
+    try:
+        nearby = Nearby(int(args.nearby[0]), float(args.nearby[1])) if args.nearby else None
+    except (ValueError, ModelError) as error:
+        parser.error(f"--nearby {' '.join(args.nearby)}: {error}")
     dataset = open_dataset(args.data)
     splits = kfold(dataset, "site", args.folds, apart_m=APART_M, test=True)
     configs = [
@@ -44,7 +50,7 @@ def main() -> None:
         for path, weights, seed in zip(args.config, args.weights, args.seeds, strict=True)
     ]
     with shown("plain") as tell:
-        found = cross_validate(dataset, splits, configs, args.out, views=4, nearby=NEARBY, pairs=True, tell=tell)
+        found = cross_validate(dataset, splits, configs, args.out, views=4, nearby=nearby, pairs=True, tell=tell)
     sys.stdout.write(
         json.dumps({part: found.figures[part] for part in ("pooled", "median", "caveats")}, indent=1) + "\n"
     )

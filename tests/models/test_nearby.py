@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from model_specs import SIX, pixel_spec, pixel_weights, unet_spec
 
 from minescale.errors import ModelError
-from minescale.models.ensemble import write_ensemble
-from minescale.models.nearby import Nearby
+from minescale.models.ensemble import EnsemblePredictor, ensemble_spec, write_ensemble
+from minescale.models.nearby import BYTES_PER_PIXEL, Nearby
 from minescale.models.network import build_network, state_arrays
 from minescale.models.package import ModelPackage, load_package, write_package
-from minescale.models.predictor import load_predictor
+from minescale.models.predictor import find_family, load_predictor
 from minescale.models.spec import trained_range
 from minescale.models.windows import peak_bytes, predict_tile
 
@@ -72,6 +73,27 @@ def _composite(rows: int, cols: int) -> np.ndarray:
     return composite
 
 
+def test_what_was_not_seen_is_nobodys_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Certain:
+        """A member that is surest where its first band has no data."""
+
+        def __init__(self, package: ModelPackage, device: str) -> None:
+            self.spec = package.spec
+
+        def predict(self, batch: np.ndarray) -> np.ndarray:
+            score = np.where(batch[:, 0] == 0, np.float32(0.99), np.float32(0.2))
+            return np.stack([1 - score, score], axis=1)
+
+    made = write_ensemble(tmp_path / "near", [_unet(tmp_path / "m", 0)], name="near", nearby=_NEAR)
+    monkeypatch.setattr("minescale.models.ensemble.load_predictor", Certain)
+    batch = np.full((2, len(SIX), 64, 64), 0.1, np.float32)
+    batch[:, 0, 20:30, 20:30] = 0
+    seen = batch[:, 0] > 0
+    found = EnsemblePredictor(made, "cpu").predict(batch)
+    np.testing.assert_allclose(found[:, 1][seen], 0.2, rtol=1e-6)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+
+
 def test_a_mean_is_weighed_with_the_highest_mean(tmp_path: Path) -> None:
     members = [_unet(tmp_path / f"m{seed}", seed, halo=0, patch=128) for seed in (0, 1)]
     plain = write_ensemble(tmp_path / "plain", members, name="plain", views=4)
@@ -84,7 +106,9 @@ def test_a_mean_is_weighed_with_the_highest_mean(tmp_path: Path) -> None:
     again = load_package(tmp_path / "near")
     assert again.digest == made.digest
     assert again.spec.halo == 8
-    assert peak_bytes(made.spec, 512, 8) > peak_bytes(plain.spec, 512, 8)
+    same = made.spec.replace(hyperparameters=plain.spec.hyperparameters)
+    assert peak_bytes(made.spec, 512, 8) > peak_bytes(same, 512, 8)
+    assert "weighed 0.75 with the highest mean within 8 pixels" in made.spec.description
     batch = np.ascontiguousarray(composite[np.newaxis] * np.float32(1e-4))
     scores = load_predictor(made, "cpu").predict(batch)
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
@@ -114,10 +138,38 @@ def test_tiles_agree(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.concatenate(halves, axis=1), whole, atol=1e-4)
 
 
+def test_halos_are_multiples_of_the_members_strides(tmp_path: Path) -> None:
+    member = _unet(tmp_path / "m", 0, halo=96, patch=320, hyperparameters={"width": 8, "depth": 5})
+    step = find_family("unet").step(member.spec)
+    assert step > 8
+    spec = ensemble_spec([member], name="near", nearby=_NEAR)
+    assert spec.halo == 96 + step
+    assert spec.patch == 320 + 2 * step
+    assert ensemble_spec([member], name="plain").halo == 96
+
+
+def test_its_memory_is_allowed_for() -> None:
+    score = np.random.default_rng(0).random((1000, 1000), np.float32)
+    tracemalloc.start()
+    try:
+        _NEAR.weighed(score)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.5 * BYTES_PER_PIXEL < peak / score.size < BYTES_PER_PIXEL
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    near = Nearby(np.int64(8), np.float32(0.75))  # type: ignore[arg-type]
+    made = write_ensemble(tmp_path / "near", [_unet(tmp_path / "m", 0)], name="near", nearby=near, threshold=0.9)
+    assert load_package(made.path).spec.hyperparameters["nearby"] == {"radius": 8, "weight": 0.75}
+    assert made.spec.threshold == 0.9
+
+
 @pytest.mark.parametrize(
     ("radius", "weight", "what"),
     [
-        *((radius, 0.5, "radius") for radius in (0, 12, 8.0, True, -8)),
+        *((radius, 0.5, "radius") for radius in (0, 12, 8.0, True, -8, 2048)),
         *((8, weight, "weight") for weight in (0, 1, "0.5", float("nan"))),
     ],
 )
@@ -125,13 +177,13 @@ def test_what_is_no_radius_or_weight_is_refused(radius: Any, weight: Any, what: 
     with pytest.raises(ModelError, match=what):
         Nearby(radius, weight)
     with pytest.raises(ModelError, match=what):
-        Nearby.of({"radius": radius, "weight": weight})
+        Nearby.of({"radius": radius, "weight": weight}, "near")
 
 
 @pytest.mark.parametrize("written", [64, [64, 0.8], {"radius": 64}, {"radius": 64, "weight": 0.5, "power": 2}])
 def test_what_was_not_written_by_us_is_refused(written: Any) -> None:
     with pytest.raises(ModelError, match="radius and weight"):
-        Nearby.of(written)
+        Nearby.of(written, "near")
 
 
 def test_chips_and_single_pixels_have_nothing_nearby(tmp_path: Path) -> None:

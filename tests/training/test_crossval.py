@@ -225,6 +225,33 @@ def test_what_is_nearby_counts_after_networks_are_averaged(pairs: bool, tmp_path
         cross_validate(dataset, splits, [config], tmp_path, nearby=Nearby(16, 0.75), pairs=pairs)
 
 
+def test_samples_of_any_size_are_weighed_as_the_package_does(tmp_path: Path) -> None:
+    # Larger than a window of the plain mean, not than one of the mean that weighs.
+    dataset = pixel_set(9, size=136)
+    splits = kfold(dataset, "site", 3, test=True)
+    config = settings("unet", patch=128, **{"run.monitor": "last", "run.epochs": 1})
+    found = cross_validate(dataset, splits, [config], tmp_path, nearby=Nearby(16, 0.75), pairs=True)
+    for number, result in enumerate(found.folds):
+        package = result.package
+        assert package.spec.patch - 2 * 16 < 136 <= package.spec.patch
+        scored = score_dataset(load_predictor(package, "cpu"), splits[number].of(dataset, "test"))
+        assert result.metrics["test"]["auc"] == pytest.approx(area_under_roc(*tally(scored).totals()), abs=1e-5)
+
+
+def test_chips_and_single_pixels_are_refused_before_they_are_trained(tmp_path: Path) -> None:
+    chips, pixels, near = chip_set(), pixel_set(), Nearby(8, 0.75)
+    last = {"run.monitor": "last"}
+    for dataset, config in ((chips, settings("patchcnn", **last)), (pixels, settings("forest", **_FOREST))):
+        for pairs in (True, False):
+            with pytest.raises(UsageError, match="nothing is nearby"):
+                cross_validate(
+                    dataset, kfold(dataset, "site", 3, test=True), [config], tmp_path, nearby=near, pairs=pairs
+                )
+        with pytest.raises(UsageError, match="nothing is nearby"):
+            train_members(dataset, split_of(dataset), [config], tmp_path, name="two", nearby=near)
+    assert not list(tmp_path.iterdir())
+
+
 def replace_calibration(package: ModelPackage, folder: Path) -> ModelPackage:
     return write_package(
         folder / "raw", package.spec.replace(calibration={}, threshold=0.5), package.weights(), "card", {}

@@ -24,6 +24,7 @@ from minescale.cli.params import echo_json, json_option, verbose_option
     metavar="PIXELS WEIGHT",
     help="Weigh a pixel's mean with the highest within so many pixels, such as 64 0.8; WEIGHT 0-1.",
 )
+@click.option("--threshold", type=float, metavar="T", help="Decision threshold, 0-1. Default: the mean of theirs.")
 @click.option("--out", "-o", required=True, metavar="DIR", help="New folder for the package.")
 @json_option
 @verbose_option
@@ -32,14 +33,15 @@ def average(
     name: str,
     views: str,
     nearby: tuple[int, float] | None,
+    threshold: float | None,
     out: str,
     as_json: bool,
     verbose: int,  # noqa: ARG001  (read by Command)
 ) -> None:
     """Make a package whose map is the mean of the maps of PACKAGES of the same bands, classes and resolution.
 
-    Its threshold is the mean of theirs, and it has no scores of its own: minescale evaluate measures them. With
-    --nearby scores rise, so that this threshold is too low for them.
+    It has no scores of its own: minescale evaluate measures them. With --nearby scores rise, and the mean of the
+    members' thresholds is too low for them: look for a better one with evaluate --threshold.
     """
     from minescale.labels.sets.new_folder import new_folder
     from minescale.models.ensemble import write_ensemble
@@ -48,7 +50,8 @@ def average(
 
     loaded = [load_package(member) for member in members]
     with new_folder(out) as folder:
-        write_ensemble(folder, loaded, name=name, views=int(views), nearby=Nearby(*nearby) if nearby else None)
+        near = Nearby(*nearby) if nearby else None
+        write_ensemble(folder, loaded, name=name, views=int(views), nearby=near, threshold=threshold)
     made = load_package(out)
     if as_json:
         echo_json({"package": out, "digest": made.digest, "members": len(loaded), "threshold": made.spec.threshold})
