@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minescale.models.package import ModelPackage, write_package
 from minescale.models.spec import ModelSpec, trained_range
 
 SIX = ("blue", "green", "red", "nir", "swir16", "swir22")
@@ -31,6 +33,21 @@ def unet_spec(**changes: Any) -> ModelSpec:
         "licence": "Apache-2.0",
     }
     return ModelSpec(**{**values, **changes})
+
+
+def random_unet(folder: Path, seed: int = 0, **changes: Any) -> ModelPackage:
+    """A package of the family in ``changes``, or a U-Net, with random weights whose norms have seen noise."""
+    import torch
+
+    from minescale.models.network import build_network, state_arrays
+
+    spec = unet_spec(**changes)
+    torch.manual_seed(seed)
+    network = build_network(spec)
+    with torch.no_grad():
+        for _ in range(5):
+            network(torch.randn(2, len(spec.channels), 64, 64))
+    return write_package(folder, spec, state_arrays(network), "card", {})
 
 
 def pixel_spec(hidden: int = 0, **changes: Any) -> ModelSpec:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_specs import SIX, pixel_spec, pixel_weights, unet_spec
+from model_specs import SIX, pixel_spec, pixel_weights, random_unet
 
 from minescale.errors import ModelError, UsageError
 from minescale.models.ensemble import VIEWS, write_ensemble
@@ -23,27 +23,13 @@ from minescale.planning.rates import RATES
 _WARM = {"method": "temperature", "temperature": 3.0}
 
 
-def _unet(folder: Path, seed: int = 0, **changes: object) -> ModelPackage:
-    import torch
-
-    from minescale.models.network import build_network, state_arrays
-
-    spec = unet_spec(**changes)
-    torch.manual_seed(seed)
-    network = build_network(spec)
-    with torch.no_grad():
-        for _ in range(5):
-            network(torch.randn(2, len(spec.channels), 64, 64))
-    return write_package(folder, spec, state_arrays(network), "card", {})
-
-
 def _pixel(folder: Path, seed: int, **changes: object) -> ModelPackage:
     spec = pixel_spec(resolution=10.0, resolutions=trained_range(10.0), **changes)
     return write_package(folder, spec, pixel_weights(seed=seed), "card", {})
 
 
 def _chips(folder: Path, seed: int) -> ModelPackage:
-    return _unet(folder, seed, family="patchcnn", task="chips", chip=16, hyperparameters={"width": 8}, halo=48)
+    return random_unet(folder, seed, family="patchcnn", task="chips", chip=16, hyperparameters={"width": 8}, halo=48)
 
 
 def _image(rows: int = 64, cols: int = 96) -> np.ndarray:
@@ -51,7 +37,7 @@ def _image(rows: int = 64, cols: int = 96) -> np.ndarray:
 
 
 def test_it_says_the_mean_of_what_its_members_say(tmp_path: Path) -> None:
-    members = [_unet(tmp_path / "a", 0), _pixel(tmp_path / "b", 3, clip=0.3)]
+    members = [random_unet(tmp_path / "a", 0), _pixel(tmp_path / "b", 3, clip=0.3)]
     found = write_ensemble(tmp_path / "both", members, name="both")
     batch = _image()
     network, pixels = (load_predictor(member, "cpu") for member in members)
@@ -63,7 +49,7 @@ def test_it_says_the_mean_of_what_its_members_say(tmp_path: Path) -> None:
 
 
 def test_members_are_corrected_before_they_are_averaged(tmp_path: Path) -> None:
-    members = [_unet(tmp_path / "a", 0, calibration=_WARM), _unet(tmp_path / "b", 1)]
+    members = [random_unet(tmp_path / "a", 0, calibration=_WARM), random_unet(tmp_path / "b", 1)]
     batch = _image()
     first, second = (load_predictor(member, "cpu").predict(batch) for member in members)
     found = load_predictor(write_ensemble(tmp_path / "both", members, name="both"), "cpu").predict(batch)
@@ -73,7 +59,7 @@ def test_members_are_corrected_before_they_are_averaged(tmp_path: Path) -> None:
 
 def test_three_classes_still_add_up_to_one(tmp_path: Path) -> None:
     classes = {"classes": ("background", "cloud", "mine"), "calibration": _WARM}
-    members = [_unet(tmp_path / "a", 0, **classes)]
+    members = [random_unet(tmp_path / "a", 0, **classes)]
     found = load_predictor(write_ensemble(tmp_path / "one", members, name="one"), "cpu").predict(_image())
     plain = load_predictor(members[0], "cpu").predict(_image())
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
@@ -82,7 +68,7 @@ def test_three_classes_still_add_up_to_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("views", [4, 8])
 def test_views_make_the_map_of_a_mirrored_image_the_mirrored_map(views: int, tmp_path: Path) -> None:
-    made = write_ensemble(tmp_path / "f", [_unet(tmp_path / "a")], name="mirrored", views=views)
+    made = write_ensemble(tmp_path / "f", [random_unet(tmp_path / "a")], name="mirrored", views=views)
     found, batch = load_predictor(made, "cpu"), _image()
     score = found.predict(batch)
     np.testing.assert_allclose(found.predict(batch[:, :, ::-1, ::-1])[:, :, ::-1, ::-1], score, atol=1e-5)
@@ -94,7 +80,10 @@ def test_views_make_the_map_of_a_mirrored_image_the_mirrored_map(views: int, tmp
 
 
 def test_a_member_that_says_the_same_of_every_view_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tied, plain = _unet(tmp_path / "t", hyperparameters={"width": 16, "symmetric": True}), _unet(tmp_path / "a")
+    tied, plain = (
+        random_unet(tmp_path / "t", hyperparameters={"width": 16, "symmetric": True}),
+        random_unet(tmp_path / "a"),
+    )
     batch = _image(64, 96)
     alone, mean = (
         load_predictor(write_ensemble(tmp_path / name, [plain], name=name, views=views), "cpu").predict(batch)
@@ -125,7 +114,7 @@ def test_a_member_that_says_the_same_of_every_view_is_run_once(tmp_path: Path, m
 @pytest.mark.parametrize("views", [2, True, "4"])
 def test_other_numbers_of_views_are_refused(views: Any, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=f"got: {views!r}\n  expected: 1, 4, 8"):
-        write_ensemble(tmp_path / "f", [_unet(tmp_path / "a")], name="two", views=views)
+        write_ensemble(tmp_path / "f", [random_unet(tmp_path / "a")], name="two", views=views)
 
 
 def test_chips_and_single_pixels_are_seen_from_all_sides(tmp_path: Path) -> None:
@@ -148,7 +137,7 @@ def test_chips_are_averaged_as_chips(tmp_path: Path) -> None:
     batch = _image(16, 16)
     each = [load_predictor(member, "cpu").classify(batch) for member in members]  # type: ignore[attr-defined]
     np.testing.assert_allclose(found.classify(batch), np.mean(each, axis=0), atol=1e-6)  # type: ignore[attr-defined]
-    of_pixels = load_predictor(write_ensemble(tmp_path / "p", [_unet(tmp_path / "c")], name="pixels"), "cpu")
+    of_pixels = load_predictor(write_ensemble(tmp_path / "p", [random_unet(tmp_path / "c")], name="pixels"), "cpu")
     with pytest.raises(UsageError, match="scores pixels"):
         of_pixels.classify(batch)  # type: ignore[attr-defined]
 
@@ -163,7 +152,7 @@ def test_one_of_single_pixels_alone_needs_no_windows(tmp_path: Path) -> None:
 
 
 def test_it_costs_what_its_members_do(tmp_path: Path) -> None:
-    packages = [_unet(tmp_path / f"m{i}", i) for i in range(2)]
+    packages = [random_unet(tmp_path / f"m{i}", i) for i in range(2)]
     one = find_family("unet").work(packages[0].spec)
     for views in VIEWS:
         made = write_ensemble(tmp_path / f"mean-{views}", packages, name="mean", views=views)
@@ -176,7 +165,7 @@ def test_it_costs_what_its_members_do(tmp_path: Path) -> None:
 
 
 def test_it_is_priced_by_its_largest_member(tmp_path: Path) -> None:
-    members = [_unet(tmp_path / "a"), _pixel(tmp_path / "b", 1)]
+    members = [random_unet(tmp_path / "a"), _pixel(tmp_path / "b", 1)]
     spec = write_ensemble(tmp_path / "both", members, name="both").spec
     assert find_family("ensemble").bytes_per_pixel(spec) > find_family("unet").bytes_per_pixel(members[0].spec)
     assert peak_bytes(spec, 512, spec.halo) > peak_bytes(members[0].spec, 512, spec.halo)
@@ -191,7 +180,7 @@ def test_it_is_priced_by_its_largest_member(tmp_path: Path) -> None:
     ],
 )
 def test_members_that_differ_are_refused(tmp_path: Path, changes: dict[str, object], what: str) -> None:
-    members = [_unet(tmp_path / "a"), _unet(tmp_path / "b", **changes)]
+    members = [random_unet(tmp_path / "a"), random_unet(tmp_path / "b", **changes)]
     with pytest.raises(ModelError, match=f"differ in {what}"):
         write_ensemble(tmp_path / "both", members, name="both")
 
@@ -200,7 +189,8 @@ def test_what_is_no_ensemble_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no members"):
         write_ensemble(tmp_path / "none", [], name="none")
     sensors = [
-        _unet(tmp_path / name, sensors=(sensor,)) for name, sensor in (("a", "sentinel-2-l2a"), ("b", "landsat-c2-l2"))
+        random_unet(tmp_path / name, sensors=(sensor,))
+        for name, sensor in (("a", "sentinel-2-l2a"), ("b", "landsat-c2-l2"))
     ]
     with pytest.raises(ModelError, match="share no sensor"):
         write_ensemble(tmp_path / "both", sensors, name="both")
@@ -209,7 +199,7 @@ def test_what_is_no_ensemble_is_refused(tmp_path: Path) -> None:
 def test_licences_are_those_that_all_members_grant(tmp_path: Path) -> None:
     def joined(*licences: str) -> ModelSpec:
         folder = tmp_path / "-".join(licences)
-        members = [_unet(folder / str(i), licence=licence) for i, licence in enumerate(licences)]
+        members = [random_unet(folder / str(i), licence=licence) for i, licence in enumerate(licences)]
         return write_ensemble(folder / "whole", members, name="whole").spec
 
     assert joined("MIT", "MIT").licence == "MIT"
@@ -218,7 +208,7 @@ def test_licences_are_those_that_all_members_grant(tmp_path: Path) -> None:
 
 
 def test_a_member_that_was_exchanged_is_noticed(tmp_path: Path) -> None:
-    found = write_ensemble(tmp_path / "both", [_unet(tmp_path / "a")], name="both")
+    found = write_ensemble(tmp_path / "both", [random_unet(tmp_path / "a")], name="both")
     assert load_package(found.path).digest == found.digest
     item = found.path / "member-0" / ITEM
     text = json.loads(item.read_text())

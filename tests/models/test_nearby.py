@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from model_specs import SIX, pixel_spec, pixel_weights, unet_spec
+from model_specs import SIX, pixel_spec, pixel_weights, random_unet
 
 from minescale.errors import ModelError
 from minescale.models.ensemble import EnsemblePredictor, ensemble_spec, write_ensemble
 from minescale.models.nearby import BYTES_PER_PIXEL, Nearby
-from minescale.models.network import build_network, state_arrays
 from minescale.models.package import ModelPackage, load_package, write_package
 from minescale.models.predictor import find_family, load_predictor
 from minescale.models.spec import trained_range
@@ -55,18 +54,6 @@ def test_what_is_doubtful_all_over_falls_behind_what_is_beside_a_core() -> None:
     assert found[0, 0] == np.float32(0.05)
 
 
-def _unet(folder: Path, seed: int, **changes: object) -> ModelPackage:
-    import torch
-
-    spec = unet_spec(**changes)
-    torch.manual_seed(seed)
-    network = build_network(spec)
-    with torch.no_grad():
-        for _ in range(5):
-            network(torch.randn(2, len(spec.channels), 64, 64))
-    return write_package(folder, spec, state_arrays(network), "card", {})
-
-
 def _composite(rows: int, cols: int) -> np.ndarray:
     composite = np.random.default_rng(2).integers(100, 5000, (len(SIX), rows, cols)).astype(np.uint16)
     composite[:, 40:60, 50:90] = 0
@@ -84,7 +71,7 @@ def test_what_was_not_seen_is_nobodys_neighbour(tmp_path: Path, monkeypatch: pyt
             score = np.where(batch[:, 0] == 0, np.float32(0.99), np.float32(0.2))
             return np.stack([1 - score, score], axis=1)
 
-    made = write_ensemble(tmp_path / "near", [_unet(tmp_path / "m", 0)], name="near", nearby=_NEAR)
+    made = write_ensemble(tmp_path / "near", [random_unet(tmp_path / "m", 0)], name="near", nearby=_NEAR)
     monkeypatch.setattr("minescale.models.ensemble.load_predictor", Certain)
     batch = np.full((2, len(SIX), 64, 64), 0.1, np.float32)
     batch[:, 0, 20:30, 20:30] = 0
@@ -95,7 +82,7 @@ def test_what_was_not_seen_is_nobodys_neighbour(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_mean_is_weighed_with_the_highest_mean(tmp_path: Path) -> None:
-    members = [_unet(tmp_path / f"m{seed}", seed, halo=0, patch=128) for seed in (0, 1)]
+    members = [random_unet(tmp_path / f"m{seed}", seed, halo=0, patch=128) for seed in (0, 1)]
     plain = write_ensemble(tmp_path / "plain", members, name="plain", views=4)
     made = write_ensemble(tmp_path / "near", members, name="near", views=4, nearby=_NEAR)
     composite = _composite(96, 128)
@@ -115,7 +102,7 @@ def test_a_mean_is_weighed_with_the_highest_mean(tmp_path: Path) -> None:
 
 
 def test_three_classes_keep_their_shares_of_the_rest(tmp_path: Path) -> None:
-    members = [_unet(tmp_path / "m", 0, classes=("background", "cloud", "mine"))]
+    members = [random_unet(tmp_path / "m", 0, classes=("background", "cloud", "mine"))]
     batch = np.random.default_rng(1).uniform(0.01, 0.5, (2, len(SIX), 64, 96)).astype(np.float32)
     before, after = (
         load_predictor(write_ensemble(tmp_path / name, members, name=name, nearby=near), "cpu").predict(batch)
@@ -128,7 +115,7 @@ def test_three_classes_keep_their_shares_of_the_rest(tmp_path: Path) -> None:
 
 
 def test_tiles_agree(tmp_path: Path) -> None:
-    made = write_ensemble(tmp_path / "near", [_unet(tmp_path / "m", 0)], name="near", nearby=_NEAR)
+    made = write_ensemble(tmp_path / "near", [random_unet(tmp_path / "m", 0)], name="near", nearby=_NEAR)
     halo, tile = made.spec.halo, 256
     assert halo == 48 + 8
     predictor = load_predictor(made, "cpu")
@@ -139,7 +126,7 @@ def test_tiles_agree(tmp_path: Path) -> None:
 
 
 def test_halos_are_multiples_of_the_members_strides(tmp_path: Path) -> None:
-    member = _unet(tmp_path / "m", 0, halo=96, patch=320, hyperparameters={"width": 8, "depth": 5})
+    member = random_unet(tmp_path / "m", 0, halo=96, patch=320, hyperparameters={"width": 8, "depth": 5})
     step = find_family("unet").step(member.spec)
     assert step > 8
     spec = ensemble_spec([member], name="near", nearby=_NEAR)
@@ -161,7 +148,7 @@ def test_its_memory_is_allowed_for() -> None:
 
 def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     near = Nearby(np.int64(8), np.float32(0.75))  # type: ignore[arg-type]
-    made = write_ensemble(tmp_path / "near", [_unet(tmp_path / "m", 0)], name="near", nearby=near, threshold=0.9)
+    made = write_ensemble(tmp_path / "near", [random_unet(tmp_path / "m", 0)], name="near", nearby=near, threshold=0.9)
     assert load_package(made.path).spec.hyperparameters["nearby"] == {"radius": 8, "weight": 0.75}
     assert made.spec.threshold == 0.9
 
@@ -187,7 +174,7 @@ def test_what_was_not_written_by_us_is_refused(written: Any) -> None:
 
 
 def test_chips_and_single_pixels_have_nothing_nearby(tmp_path: Path) -> None:
-    chips = _unet(tmp_path / "c", 0, family="patchcnn", task="chips", chip=16, hyperparameters={"width": 8})
+    chips = random_unet(tmp_path / "c", 0, family="patchcnn", task="chips", chip=16, hyperparameters={"width": 8})
     spec = pixel_spec(resolution=10.0, resolutions=trained_range(10.0))
     pixels = write_package(tmp_path / "p", spec, pixel_weights(), "card", {})
     for member, what in ((chips, "score chips"), (pixels, "each pixel alone")):
