@@ -115,18 +115,19 @@ def write_ensemble(
     name: str,
     views: int = 1,
     nearby: Nearby | None = None,
-    threshold: float | None = None,
     version: str = "1.0.0",
 ) -> ModelPackage:
     """A package whose score is the mean of its members', with copies of them.
+
+    Its threshold is the mean of theirs.
 
     Parameters
     ----------
     views : of each image, see :data:`VIEWS`, which is so many times the work; a model of single pixels, or of weights
         tied over turns, says the same of each and is run once.
-    nearby : weighs the mean with the highest one nearby, see :mod:`minescale.models.nearby`. It widens the halo, and
-        scores rise.
-    threshold : default: the mean of the members', which is too low for scores that ``nearby`` raised.
+    nearby : weighs the mean with the highest one nearby, see :mod:`minescale.models.nearby`, and widens the halo.
+        Scores rise: they are probabilities again once they are calibrated, as by
+        :func:`minescale.training.api.train_members`, and the mean of the members' thresholds is too low for them.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def write_ensemble(
         for no members, some that differ in what they take or give, another number of views, or ``nearby`` with members
         that score chips or single pixels.
     """
-    spec = ensemble_spec(members, name=name, views=views, nearby=nearby, threshold=threshold, version=version)
+    spec = ensemble_spec(members, name=name, views=views, nearby=nearby, version=version)
     copy_members(folder, members)
     facts = {"names": [member.spec.name for member in members], **spec.hyperparameters}
     return write_package(Path(folder), spec, None, _card(spec, members), {"members": facts})
@@ -146,7 +147,6 @@ def ensemble_spec(
     name: str,
     views: int = 1,
     nearby: Nearby | None = None,
-    threshold: float | None = None,
     version: str = "1.0.0",
 ) -> ModelSpec:
     """The specification of an ensemble; parameters and errors as of :func:`write_ensemble`."""
@@ -192,7 +192,7 @@ def ensemble_spec(
         version=version,
         family=FAMILY,
         resolutions=(max(spec.resolutions[0] for spec in specs), min(spec.resolutions[1] for spec in specs)),
-        threshold=float(np.mean([spec.threshold for spec in specs])) if threshold is None else threshold,
+        threshold=float(np.mean([spec.threshold for spec in specs])),
         keep_threshold=None,
         expected_survivors=None,
         patch=max(inner + 2 * halo, 2 * halo + HALO_STEP) if windowed else 1,

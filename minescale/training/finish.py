@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from minescale.errors import UsageError
 from minescale.evaluation.coarser import blocks_along, coarser
@@ -135,7 +135,9 @@ def _decided(
     else:
         draft = _written(scratch / "raw", fitted, spec)
         raw = score_dataset(load_predictor(draft, device), val, keep_maps=True)
-    spec = spec.replace(calibration=fit_calibration(raw))
+    # Scores that were weighed with the highest nearby have risen, which no temperature takes back.
+    method: Literal["temperature", "isotonic"] = "isotonic" if spec.hyperparameters.get("nearby") else "temperature"
+    spec = spec.replace(calibration=fit_calibration(raw, method))
     found = recalibrated(raw, spec.calibration)
     # Where most of val is mining, F1 is highest near calling everything mining.
     return spec.replace(threshold=best_threshold(found, by="mcc" if mostly_positive(found) else "f1")), found

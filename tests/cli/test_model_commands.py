@@ -222,23 +222,6 @@ def test_several_models_become_their_mean(tmp_path: Path) -> None:
     assert wrong.exit_code == 2
     assert "differ in channels" in wrong.stderr
     assert not (tmp_path / "bad").exists()
-    options = ("--nearby", "64", "0.8", "--threshold", "0.9")
-    near = run("model", "average", "demo", "--name", "near", *options, "--out", tmp_path / "near")
-    assert near.exit_code == 0, near.stderr
-    weighed = load_package(tmp_path / "near")
-    assert weighed.spec.hyperparameters["nearby"] == {"radius": 64, "weight": 0.8}
-    assert weighed.spec.halo == load_package("demo").spec.halo + 64
-    assert weighed.spec.threshold == 0.9
-    assert "weighed 0.8 with the highest mean within 64 pixels" in (weighed.path / "model_card.md").read_text()
-    for radius, weight, what in (
-        ("60", "0.8", "multiple of 8"),
-        ("64", "1.5", "above 0 and below 1"),
-        ("a", "1", "'a'"),
-    ):
-        wrong = run("model", "average", "demo", "--name", "bad", "--nearby", radius, weight, "--out", tmp_path / "bad")
-        assert wrong.exit_code == 2
-        assert what in wrong.stderr
-        assert not (tmp_path / "bad").exists()
 
 
 def test_an_image_is_looked_at_twice(

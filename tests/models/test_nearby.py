@@ -148,9 +148,8 @@ def test_its_memory_is_allowed_for() -> None:
 
 def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     near = Nearby(np.int64(8), np.float32(0.75))  # type: ignore[arg-type]
-    made = write_ensemble(tmp_path / "near", [random_unet(tmp_path / "m", 0)], name="near", nearby=near, threshold=0.9)
+    made = write_ensemble(tmp_path / "near", [random_unet(tmp_path / "m", 0)], name="near", nearby=near)
     assert load_package(made.path).spec.hyperparameters["nearby"] == {"radius": 8, "weight": 0.75}
-    assert made.spec.threshold == 0.9
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,11 @@ def test_what_is_nearby_counts_after_networks_are_averaged(pairs: bool, tmp_path
     for number, result in enumerate(found.folds):
         package, test = result.package, splits[number].of(dataset, "test")
         assert package.spec.hyperparameters["nearby"] == near.to_dict()
+        # Scores rise where they are weighed: what is written is a probability again.
+        assert package.spec.calibration["method"] == "isotonic"
+        assert (
+            result.metrics["val"]["calibration"]["ece"] < 0.01 < result.metrics["val"]["calibration"]["before"]["ece"]
+        )
         again = tally(score_dataset(load_predictor(package, "cpu"), test)).confusion(package.spec.threshold)
         assert again.sum(axis=0).tolist() == [result.metrics["test"]["confusion"][k] for k in ("tp", "fp", "fn", "tn")]
         members = [load_package(path) for path in sorted(package.path.glob("member-*"))]
@@ -218,9 +223,7 @@ def test_what_is_nearby_counts_after_networks_are_averaged(pairs: bool, tmp_path
                 rows.append(splits[other].rows(dataset, "test"))
                 left_out += [near.weighed(score) for score in seen.maps or ()]
             joined = rescored(package.spec, dataset.subset(np.concatenate(rows)), left_out)
-            assert package.spec.calibration["temperature"] == pytest.approx(
-                fit_calibration(joined)["temperature"], rel=1e-4
-            )
+            assert package.spec.calibration == fit_calibration(joined, "isotonic")
     with pytest.raises(UsageError, match="other settings"):
         cross_validate(dataset, splits, [config], tmp_path, nearby=Nearby(16, 0.75), pairs=pairs)
 

@@ -18,13 +18,6 @@ from minescale.cli.params import echo_json, json_option, verbose_option
     show_default=True,
     help="Views of the image to average over: 4 are mirrored, 8 turned besides. So much more work for most models.",
 )
-@click.option(
-    "--nearby",
-    type=(int, float),
-    metavar="PIXELS WEIGHT",
-    help="Weigh a pixel's mean with the highest within so many pixels, such as 64 0.8; WEIGHT 0-1.",
-)
-@click.option("--threshold", type=float, metavar="T", help="Decision threshold, 0-1. Default: the mean of theirs.")
 @click.option("--out", "-o", required=True, metavar="DIR", help="New folder for the package.")
 @json_option
 @verbose_option
@@ -32,26 +25,21 @@ def average(
     members: tuple[str, ...],
     name: str,
     views: str,
-    nearby: tuple[int, float] | None,
-    threshold: float | None,
     out: str,
     as_json: bool,
     verbose: int,  # noqa: ARG001  (read by Command)
 ) -> None:
     """Make a package whose map is the mean of the maps of PACKAGES of the same bands, classes and resolution.
 
-    It has no scores of its own: minescale evaluate measures them. With --nearby scores rise, and the mean of the
-    members' thresholds is too low for them: look for a better one with evaluate --threshold.
+    Its threshold is the mean of theirs, and it has no scores of its own: minescale evaluate measures them.
     """
     from minescale.labels.sets.new_folder import new_folder
     from minescale.models.ensemble import write_ensemble
-    from minescale.models.nearby import Nearby
     from minescale.models.package import load_package
 
     loaded = [load_package(member) for member in members]
     with new_folder(out) as folder:
-        near = Nearby(*nearby) if nearby else None
-        write_ensemble(folder, loaded, name=name, views=int(views), nearby=near, threshold=threshold)
+        write_ensemble(folder, loaded, name=name, views=int(views))
     made = load_package(out)
     if as_json:
         echo_json({"package": out, "digest": made.digest, "members": len(loaded), "threshold": made.spec.threshold})
